@@ -1,1 +1,3 @@
 //! rsc sentry.
+
+pub mod server;
