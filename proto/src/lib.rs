@@ -10,3 +10,5 @@ pub mod v1 {
     /// The encoded file descriptor set, for gRPC reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 }
+
+pub mod gofer;
