@@ -2,6 +2,7 @@
 
 pub mod link;
 pub mod transport;
+pub mod abi;
 
 /// Generated messages and services of package `rsc.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
