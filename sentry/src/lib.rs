@@ -1,3 +1,11 @@
-//! rsc sentry.
+//! rsc's kernel, and the server through which supervisors reach it.
+#![deny(unsafe_code)]
 
+pub mod error;
+pub mod kernel;
+pub mod net;
 pub mod server;
+pub mod syscalls;
+#[doc(hidden)]
+pub mod table_stub;
+pub mod vfs;

@@ -1,0 +1,210 @@
+//! The mirrored life of tasks: what the supervisor tells of clone, exec and exit, in order.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use rsc_proto::abi::{CloneFlags, Rlimit64};
+use crate::table_stub::nr;
+use rsc_proto::v1::{self, task_event::What};
+use tokio::time::Instant;
+
+use super::Kernel;
+use super::credentials::Credentials;
+use super::fd::{FD_MAX, Fd, FdTable};
+use super::file::File;
+use super::task::{NewTask, Task, ThreadGroup, rlimit};
+use crate::vfs::FsContext;
+
+/// What the supervisor told does not fit what it told before.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// No such task.
+    #[error("an event of task {0}, which does not exist")]
+    NoTask(u32),
+    /// The new task's id is taken.
+    #[error("task {0} was cloned, but exists already")]
+    Exists(u32),
+    /// No content.
+    #[error("an event of task {0} says nothing")]
+    Empty(u32),
+}
+
+/// What the first task starts with.
+pub struct Init {
+    /// Its credentials.
+    pub creds: Credentials,
+    /// Working directory, root and umask.
+    pub fs: Rc<FsContext>,
+    /// Limits by resource number.
+    pub rlimits: [Rlimit64; rlimit::COUNT],
+    /// Files for descriptors 0, 1 and 2.
+    pub stdio: [Option<Rc<File>>; 3],
+    /// The spec's noNewPrivileges.
+    pub no_new_privs: bool,
+}
+
+impl Kernel {
+    /// Enters the first task, with id 1.
+    pub fn add_init(&self, init: Init) -> Rc<Task> {
+        let fds = FdTable::new();
+        for (i, file) in init.stdio.into_iter().enumerate() {
+            if let Some(file) = file {
+                // Number i is free in an empty table, so this can't fail.
+                let _ = fds.set(Fd(i as i32), file, false, FD_MAX);
+            }
+        }
+        let group = Rc::new(ThreadGroup {
+            tgid: 1,
+            parent: Cell::new(0),
+            pgid: Cell::new(1),
+            sid: Cell::new(1),
+            threads: RefCell::default(),
+            rlimits: RefCell::new(init.rlimits),
+            exe: RefCell::default(),
+            cmdline: RefCell::default(),
+            environ: RefCell::default(),
+            dumpable: Cell::new(true),
+            subreaper: Cell::new(false),
+            oom_score_adj: Cell::new(0),
+            execed: Cell::new(false),
+            started: Instant::now(),
+        });
+        self.tasks.add(NewTask {
+            tid: 1,
+            group,
+            fds,
+            fs: init.fs,
+            creds: Rc::new(init.creds),
+            comm: b"init".to_vec(),
+            no_new_privs: init.no_new_privs,
+        })
+    }
+
+    /// One event of the compute host, in order. Exits release what the task held before this returns.
+    pub async fn event(&self, event: v1::TaskEvent) -> Result<(), EventError> {
+        let tid = event.tid;
+        let task = self.tasks.get(tid);
+        match event.what.ok_or(EventError::Empty(tid))? {
+            What::Cloned(c) => self.cloned(&task.ok_or(EventError::NoTask(tid))?, &c),
+            What::Execed(e) => self.execed(tid, e.former_tid).await,
+            What::ExecFailed(_) => {
+                if let Some(t) = task {
+                    t.pending_exec.take();
+                }
+                Ok(())
+            }
+            What::Exited(_) => {
+                // Not an error: a group's other threads may have been told gone by exec.
+                self.exited(tid).await;
+                Ok(())
+            }
+            What::NativeResult(n) => {
+                if let Some(t) = task {
+                    self.native_result(&t, &n);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn cloned(&self, parent: &Rc<Task>, c: &v1::Cloned) -> Result<(), EventError> {
+        if self.tasks.get(c.child).is_some() {
+            return Err(EventError::Exists(c.child));
+        }
+        let flags = CloneFlags::from_bits_truncate(c.flags);
+        let old = parent.group();
+        let group = if flags.contains(CloneFlags::CLONE_THREAD) {
+            old
+        } else {
+            Rc::new(ThreadGroup {
+                tgid: c.child,
+                parent: Cell::new(if flags.contains(CloneFlags::CLONE_PARENT) { old.parent.get() } else { old.tgid }),
+                pgid: old.pgid.clone(),
+                sid: old.sid.clone(),
+                threads: RefCell::default(),
+                rlimits: old.rlimits.clone(),
+                exe: old.exe.clone(),
+                cmdline: old.cmdline.clone(),
+                environ: old.environ.clone(),
+                dumpable: old.dumpable.clone(),
+                subreaper: Cell::new(false),
+                oom_score_adj: old.oom_score_adj.clone(),
+                execed: old.execed.clone(),
+                started: Instant::now(),
+            })
+        };
+        let fds = parent.fds.borrow();
+        let fs = parent.fs.borrow();
+        self.tasks.add(NewTask {
+            tid: c.child,
+            group,
+            fds: if flags.contains(CloneFlags::CLONE_FILES) { fds.clone() } else { fds.fork() },
+            fs: if flags.contains(CloneFlags::CLONE_FS) { fs.clone() } else { fs.fork() },
+            creds: parent.creds(),
+            comm: parent.comm.borrow().clone(),
+            no_new_privs: parent.no_new_privs.get(),
+        });
+        Ok(())
+    }
+
+    async fn execed(&self, tid: u32, former: u32) -> Result<(), EventError> {
+        let caller = if former == 0 { tid } else { former };
+        let before = self.tasks.get(caller).ok_or(EventError::NoTask(caller))?;
+        let siblings: Vec<Rc<Task>> = before.group().threads.borrow().values().filter_map(Weak::upgrade).collect();
+        let task = self.tasks.exec(caller, before.group().tgid).ok_or(EventError::NoTask(caller))?;
+        drop((before, siblings));
+        let shared = Rc::strong_count(&task.fds.borrow()) > 1;
+        if shared {
+            let own = task.fds.borrow().fork();
+            *task.fds.borrow_mut() = own;
+        }
+        let group = task.group();
+        group.execed.set(true);
+        if let Some(p) = task.pending_exec.take() {
+            *task.creds.borrow_mut() = p.creds;
+            *task.comm.borrow_mut() = p.comm;
+            *group.exe.borrow_mut() = p.exe;
+            *group.cmdline.borrow_mut() = p.cmdline;
+            *group.environ.borrow_mut() = p.environ;
+        }
+        let closed = task.fds.borrow().remove_range(0, usize::MAX, |cloexec| cloexec);
+        for file in closed {
+            let _ = file.ops().flush(&file, group.tgid).await;
+        }
+        Ok(())
+    }
+
+    async fn exited(&self, tid: u32) {
+        let Some(task) = self.tasks.remove(tid) else { return };
+        let fds = task.fds.borrow().clone();
+        // The table itself, this clone, and no other task: the last user closes all.
+        if Rc::strong_count(&fds) == 2 {
+            let tgid = task.group().tgid;
+            for file in fds.remove_range(0, usize::MAX, |_| true) {
+                let _ = file.ops().flush(&file, tgid).await;
+            }
+        }
+    }
+
+    /// Mirrors what the host's kernel did for a call that was permitted with `report`.
+    fn native_result(&self, task: &Rc<Task>, n: &v1::NativeResult) {
+        if n.result < 0 {
+            return;
+        }
+        let group = task.group();
+        let arg = |i: usize| n.args.get(i).copied().unwrap_or(0) as u32;
+        match n.nr {
+            nr::SETSID => {
+                group.sid.set(group.tgid);
+                group.pgid.set(group.tgid);
+            }
+            nr::SETPGID => {
+                let target = if arg(0) == 0 { Some(group) } else { self.tasks.group(arg(0)) };
+                if let Some(g) = target {
+                    g.pgid.set(if arg(1) == 0 { g.tgid } else { arg(1) });
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The kernel of one sandbox. Its entrance is [`Kernel::syscall`]: *this task made this call, here is a window onto its memory;
+//! answer, or suspend until you can*. It never knows whether it runs behind gRPC or inside a supervisor.
+//!
+//! Everything is on one thread. No `RefCell` borrow is held across an `await` (a lint sees to it), so there is no lock order.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+
+use rsc_proto::abi::Errno;
+use crate::table_stub as table;
+use rsc_proto::v1::{self, answer};
+use tokio::time::Instant;
+
+pub mod credentials;
+pub mod cx;
+pub mod fd;
+pub mod file;
+pub mod host;
+pub mod lifecycle;
+pub mod memory;
+pub mod stdio;
+pub mod task;
+pub mod wait;
+
+#[cfg(test)]
+pub mod testing;
+
+use crate::error::SysError;
+use crate::net::NetStack;
+use crate::syscalls::{self, Outcome};
+use crate::vfs::Vfs;
+use cx::Cx;
+use host::ComputeHost;
+use memory::UserMemory;
+use task::TaskTable;
+use wait::Wakeup;
+
+/// Names that uname(2) shows and sethostname(2) changes.
+#[derive(Clone, Debug)]
+pub struct UtsNames {
+    /// The node's name.
+    pub nodename: String,
+    /// The NIS domain name.
+    pub domainname: String,
+}
+
+/// What is counted per sandbox.
+#[derive(Default)]
+pub struct Stats {
+    /// Logical calls by number.
+    pub calls: RefCell<BTreeMap<u32, u64>>,
+    /// Calls that got `ENOSYS`, by number.
+    pub unimplemented: RefCell<BTreeMap<u32, u64>>,
+}
+
+/// See the module's text.
+pub struct Kernel {
+    /// The container's id, for logs.
+    pub id: String,
+    /// The other side.
+    pub host: Rc<dyn ComputeHost>,
+    /// What the workload may see of the compute host.
+    pub facts: v1::HostFacts,
+    /// Tasks and thread groups.
+    pub tasks: TaskTable,
+    /// Host and domain name.
+    pub uts: RefCell<UtsNames>,
+    /// Mounts and file systems.
+    pub vfs: Rc<Vfs>,
+    /// Sockets' namespace.
+    pub net: Rc<NetStack>,
+    /// Counters.
+    pub stats: Stats,
+    /// When the sandbox was made.
+    pub started: Instant,
+    /// PATH of the spec's environment, with which the first program is looked up.
+    pub path: RefCell<Option<Vec<u8>>>,
+    /// The next pipe's, socket's or anonymous file's inode number.
+    pub next_ino: Cell<u64>,
+    /// Calls in flight, to be interrupted.
+    in_flight: RefCell<BTreeMap<u64, Rc<Wakeup>>>,
+    this: Weak<Kernel>,
+}
+
+/// What a kernel is made of.
+pub struct KernelParts {
+    /// The container's id.
+    pub id: String,
+    /// The other side.
+    pub host: Rc<dyn ComputeHost>,
+    /// What the workload may see of the compute host.
+    pub facts: v1::HostFacts,
+    /// Host and domain name.
+    pub uts: UtsNames,
+    /// Mounts and file systems.
+    pub vfs: Rc<Vfs>,
+    /// Sockets' namespace.
+    pub net: Rc<NetStack>,
+}
+
+impl Kernel {
+    /// A kernel without tasks.
+    pub fn new(parts: KernelParts) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
+            id: parts.id,
+            host: parts.host,
+            facts: parts.facts,
+            tasks: TaskTable::default(),
+            uts: RefCell::new(parts.uts),
+            vfs: parts.vfs,
+            net: parts.net,
+            stats: Stats::default(),
+            started: Instant::now(),
+            path: RefCell::default(),
+            next_ino: Cell::new(1),
+            in_flight: RefCell::default(),
+            this: this.clone(),
+        })
+    }
+
+    /// A new inode number for an anonymous object.
+    pub fn new_ino(&self) -> u64 {
+        self.next_ino.replace(self.next_ino.get() + 1)
+    }
+
+    /// Carries out one call. Never fails: whatever is wrong with the call is its answer.
+    pub async fn syscall(self: &Rc<Self>, call: v1::Syscall) -> v1::Answer {
+        let started = std::time::Instant::now();
+        let mut answer = self.run(call).await;
+        answer.server_ns = started.elapsed().as_nanos() as u64;
+        answer
+    }
+
+    async fn run(self: &Rc<Self>, call: v1::Syscall) -> v1::Answer {
+        let id = call.call;
+        let errno = |e: Errno| v1::Answer {
+            call: id,
+            outcome: Some(answer::Outcome::Result(e.to_result())),
+            ..Default::default()
+        };
+        let Ok(args) = <[u64; 6]>::try_from(call.args) else { return errno(Errno::EINVAL) };
+        let Some(task) = self.tasks.get(call.tid) else { return errno(Errno::ESRCH) };
+        *self.stats.calls.borrow_mut().entry(call.nr).or_default() += 1;
+        let interrupt = Wakeup::new();
+        self.in_flight.borrow_mut().insert(id, interrupt.clone());
+        let cx = Rc::new(Cx {
+            kernel: self.clone(),
+            task,
+            mem: UserMemory::new(self.host.clone(), call.tid, call.segments),
+            call: id,
+            nr: call.nr,
+            args,
+            interrupt,
+            signal: Cell::new(0),
+        });
+        let result = match syscalls::dispatch(cx.clone()) {
+            Some(handler) => handler.await,
+            // No handler, but the table lists it as native: strict placement asks, and this is the permission.
+            None if table::native_permitted(call.nr, &args, true) => Ok(Outcome::Native { report: false }),
+            None => Err(self.without_handler(call.nr).into()),
+        };
+        self.in_flight.borrow_mut().remove(&id);
+        let outcome = match result {
+            Ok(Outcome::Value(v)) => answer::Outcome::Result(v as i64),
+            Ok(Outcome::Native { report }) => answer::Outcome::Native(v1::Native { report }),
+            Ok(Outcome::Exec(e)) => answer::Outcome::Exec(*e),
+            Ok(Outcome::Map(m)) => answer::Outcome::Map(*m),
+            Err(SysError::Errno(e)) => answer::Outcome::Result(e.to_result()),
+            Err(SysError::Restart(r)) => answer::Outcome::Result(r.to_result()),
+        };
+        v1::Answer { call: id, out: cx.mem.take_output(), signal: cx.signal.get(), outcome: Some(outcome), server_ns: 0 }
+    }
+
+    /// The errno of a call that has no handler: the table's, or `ENOSYS`, counted, and logged once a number.
+    fn without_handler(&self, nr: u32) -> Errno {
+        let refused = table::lookup(nr).and_then(|s| s.support.refused());
+        let errno = refused.unwrap_or(Errno::ENOSYS);
+        if errno == Errno::ENOSYS {
+            let mut seen = self.stats.unimplemented.borrow_mut();
+            let n = seen.entry(nr).or_default();
+            *n += 1;
+            if *n == 1 {
+                let name = table::lookup(nr).map_or("unknown", |s| s.name);
+                tracing::warn!(sandbox = %self.id, nr, name, "system call is not implemented: the workload got ENOSYS");
+            }
+        }
+        errno
+    }
+
+    /// Asks a call in flight to stop. Without effect on one that has been answered.
+    pub fn interrupt(&self, call: u64) {
+        if let Some(i) = self.in_flight.borrow().get(&call) {
+            i.wake();
+        }
+    }
+
+    /// This kernel, for objects that outlive a borrow of it.
+    pub fn this(&self) -> Weak<Kernel> {
+        self.this.clone()
+    }
+}

@@ -1,0 +1,4 @@
+//! Sockets.
+
+/// The network of a sandbox.
+pub struct NetStack {}

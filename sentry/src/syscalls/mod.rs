@@ -1,0 +1,155 @@
+//! The system calls, by family; each handler is a plain `async fn` over typed arguments.
+//!
+//! To add one: write the handler in its family's file, name it in `handlers!` below, and correct its line in
+//! `proto/src/syscalls.tbl`. A test asserts that the two agree.
+
+use std::rc::Rc;
+
+use crate::table_stub::nr;
+use rsc_proto::v1::{Exec, MapFile};
+
+use crate::error::{SysError, SysResult};
+use crate::kernel::cx::Cx;
+use crate::kernel::fd::Fd;
+use crate::kernel::file::Fut;
+use crate::kernel::memory::UserPtr;
+
+pub mod exec;
+pub mod process;
+
+/// What a handler decides.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The value for `rax`.
+    Value(u64),
+    /// The host's kernel carries the call out; `report`: and its result is told.
+    Native {
+        /// Tell the result by `TaskEvent.native_result`.
+        report: bool,
+    },
+    /// A program to execute.
+    Exec(Box<Exec>),
+    /// A file to map.
+    Map(Box<MapFile>),
+}
+
+/// An argument register as a handler's parameter. Linux truncates to the parameter's type, so does this.
+pub trait FromArg {
+    /// The parameter that the register holds.
+    fn from_arg(arg: u64) -> Self;
+}
+
+macro_rules! from_arg {
+    ($($t:ty),*) => { $(impl FromArg for $t { fn from_arg(arg: u64) -> Self { arg as $t } })* };
+}
+from_arg!(i32, u32, i64, u64, usize);
+
+impl FromArg for Fd {
+    fn from_arg(arg: u64) -> Self {
+        Self(arg as i32)
+    }
+}
+
+impl<T> FromArg for UserPtr<T> {
+    fn from_arg(arg: u64) -> Self {
+        Self::new(arg)
+    }
+}
+
+/// A handler's value as the outcome.
+pub trait IntoOutcome {
+    /// The outcome.
+    fn into_outcome(self) -> Outcome;
+}
+
+impl IntoOutcome for Outcome {
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl IntoOutcome for () {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Value(0)
+    }
+}
+
+impl IntoOutcome for u64 {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Value(self)
+    }
+}
+
+impl IntoOutcome for usize {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Value(self as u64)
+    }
+}
+
+impl IntoOutcome for u32 {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Value(u64::from(self))
+    }
+}
+
+impl IntoOutcome for Fd {
+    fn into_outcome(self) -> Outcome {
+        Outcome::Value(self.0 as u64)
+    }
+}
+
+fn finish<T: IntoOutcome>(result: Result<T, SysError>) -> SysResult<Outcome> {
+    result.map(IntoOutcome::into_outcome)
+}
+
+macro_rules! apply {
+    ($f:path, $cx:expr, $a:expr, 0) => { $f($cx) };
+    ($f:path, $cx:expr, $a:expr, 1) => { $f($cx, FromArg::from_arg($a[0])) };
+    ($f:path, $cx:expr, $a:expr, 2) => { $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1])) };
+    ($f:path, $cx:expr, $a:expr, 3) => { $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2])) };
+    ($f:path, $cx:expr, $a:expr, 4) => {
+        $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2]), FromArg::from_arg($a[3]))
+    };
+    ($f:path, $cx:expr, $a:expr, 5) => {
+        $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2]), FromArg::from_arg($a[3]),
+           FromArg::from_arg($a[4]))
+    };
+    ($f:path, $cx:expr, $a:expr, 6) => {
+        $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2]), FromArg::from_arg($a[3]),
+           FromArg::from_arg($a[4]), FromArg::from_arg($a[5]))
+    };
+}
+
+/// `NUMBER => handler, arguments;` The single list from which dispatch comes.
+macro_rules! handlers {
+    ($($nr:ident => $f:path, $n:tt;)*) => {
+        /// Starts the handler of `cx.nr`; `None` if there is none.
+        pub fn dispatch(cx: Rc<Cx>) -> Option<Fut<'static, SysResult<Outcome>>> {
+            let a = cx.args;
+            Some(match cx.nr {
+                $(nr::$nr => Box::pin(async move { finish(apply!($f, &cx, a, $n).await) }),)*
+                _ => return None,
+            })
+        }
+
+        /// Numbers of the calls that have a handler.
+        pub const IMPLEMENTED: &[u32] = &[$(nr::$nr),*];
+    };
+}
+
+handlers! {
+    // Processes
+    CLONE => process::clone, 5;
+    FORK => process::fork, 0;
+    VFORK => process::fork, 0;
+    EXECVE => exec::execve, 3;
+    EXECVEAT => exec::execveat, 5;
+    KILL => process::kill, 2;
+    TKILL => process::tkill, 2;
+    TGKILL => process::tgkill, 3;
+    GETPID => process::getpid, 0;
+    GETTID => process::gettid, 0;
+    GETPPID => process::getppid, 0;
+    SETPGID => process::setpgid, 2;
+    SETSID => process::setsid, 0;
+}

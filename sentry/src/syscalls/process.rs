@@ -1,0 +1,114 @@
+//! Making, naming, ending and signalling tasks. The host's kernel does it; the sentry permits, and mirrors what it is told.
+
+use rsc_proto::abi::Errno;
+
+use super::Outcome;
+use crate::error::SysResult;
+use crate::kernel::cx::Cx;
+use crate::kernel::memory::UserPtr;
+use crate::kernel::task::{ThreadGroup, rlimit};
+use std::rc::Rc;
+
+/// The host's kernel does it, and nothing needs to be mirrored.
+const NATIVE: Outcome = Outcome::Native { report: false };
+/// The host's kernel does it and the outcome is mirrored.
+const NATIVE_REPORTED: Outcome = Outcome::Native { report: true };
+
+/// Tasks that one sandbox may have, whatever its limits say.
+const TASKS_MAX: usize = 32_768;
+
+/// clone(2), as the supervisor carries out clone3(2) too. Prepared here; committed by `TaskEvent.cloned`.
+pub async fn clone(
+    cx: &Cx,
+    _flags: u64,
+    _stack: u64,
+    _parent_tid: UserPtr<i32>,
+    _child_tid: UserPtr<i32>,
+    _tls: u64,
+) -> SysResult<Outcome> {
+    permit_task(cx)
+}
+
+/// fork(2), vfork(2).
+pub async fn fork(cx: &Cx) -> SysResult<Outcome> {
+    permit_task(cx)
+}
+
+fn permit_task(cx: &Cx) -> SysResult<Outcome> {
+    let limit = cx.task.group().limit(rlimit::NPROC).rlim_cur;
+    let tasks = cx.kernel.tasks.len();
+    let root = cx.task.creds().uid == 0;
+    if tasks >= TASKS_MAX || (!root && tasks as u64 >= limit) {
+        return Err(Errno::EAGAIN.into());
+    }
+    Ok(NATIVE)
+}
+
+/// getpid(2).
+pub async fn getpid(cx: &Cx) -> SysResult<u32> {
+    Ok(cx.task.group().tgid)
+}
+
+/// gettid(2).
+pub async fn gettid(cx: &Cx) -> SysResult<u32> {
+    Ok(cx.task.tid)
+}
+
+/// getppid(2).
+pub async fn getppid(cx: &Cx) -> SysResult<u32> {
+    Ok(cx.task.group().parent.get())
+}
+
+/// setpgid(2): the host's kernel judges; `TaskEvent.native_result` tells.
+pub async fn setpgid(_cx: &Cx, _pid: i32, _pgid: i32) -> SysResult<Outcome> {
+    Ok(NATIVE_REPORTED)
+}
+
+/// setsid(2).
+pub async fn setsid(_cx: &Cx) -> SysResult<Outcome> {
+    Ok(NATIVE_REPORTED)
+}
+
+/// kill(2). All tasks share one host uid, so the permission check is here.
+pub async fn kill(cx: &Cx, pid: i32, sig: i32) -> SysResult<Outcome> {
+    if !(0..=64).contains(&sig) {
+        return Err(Errno::EINVAL.into());
+    }
+    let own = cx.task.group();
+    let targets: Vec<Rc<ThreadGroup>> = match pid {
+        i32::MIN => return Err(Errno::ESRCH.into()),
+        -1 => cx.kernel.tasks.groups().into_iter().filter(|g| g.tgid != 1 && g.tgid != own.tgid).collect(),
+        0 => cx.kernel.tasks.groups().into_iter().filter(|g| g.pgid.get() == own.pgid.get()).collect(),
+        p if p < 0 => cx.kernel.tasks.groups().into_iter().filter(|g| g.pgid.get() == p.unsigned_abs()).collect(),
+        // A thread's id names its process too (kill(2) of a non-leader works in Linux).
+        p => cx.kernel.tasks.get(p as u32).map(|t| t.group()).into_iter().collect(),
+    };
+    // Zombies are not mirrored any more but do exist for the host's kernel: let it judge what is not known here.
+    permit_signal(cx, &targets, sig)
+}
+
+fn permit_signal(cx: &Cx, targets: &[Rc<ThreadGroup>], sig: i32) -> SysResult<Outcome> {
+    let creds = cx.task.creds();
+    let sid = cx.task.group().sid.get();
+    let allowed = |g: &Rc<ThreadGroup>| {
+        g.any_thread().is_none_or(|t| creds.may_signal(&t.creds()) || (sig == 18 && g.sid.get() == sid))
+    };
+    if !targets.is_empty() && !targets.iter().any(allowed) {
+        return Err(Errno::EPERM.into());
+    }
+    Ok(NATIVE)
+}
+
+/// tkill(2).
+pub async fn tkill(cx: &Cx, tid: i32, sig: i32) -> SysResult<Outcome> {
+    tgkill(cx, -1, tid, sig).await
+}
+
+/// tgkill(2); `tgid` -1 comes from tkill.
+pub async fn tgkill(cx: &Cx, tgid: i32, tid: i32, sig: i32) -> SysResult<Outcome> {
+    if tid <= 0 || (tgid <= 0 && tgid != -1) || !(0..=64).contains(&sig) {
+        return Err(Errno::EINVAL.into());
+    }
+    let target = cx.kernel.tasks.get(tid as u32).map(|t| t.group());
+    permit_signal(cx, target.as_slice(), sig)
+}
