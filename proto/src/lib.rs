@@ -1,8 +1,8 @@
 //! All that crosses a wire in rsc: messages, transports, the session's link, the syscall table and the Linux ABI.
 
+pub mod abi;
 pub mod link;
 pub mod transport;
-pub mod abi;
 
 /// Generated messages and services of package `rsc.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

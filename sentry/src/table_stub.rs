@@ -364,8 +364,19 @@ pub mod nr {
     pub const FUTEX_WAITV: u32 = 449;
     pub const SET_MEMPOLICY_HOME_NODE: u32 = 450;
 }
-pub struct Entry { pub name: &'static str, pub support: Support }
+pub struct Entry {
+    pub name: &'static str,
+    pub support: Support,
+}
 pub struct Support;
-impl Support { pub fn refused(&self) -> Option<rsc_proto::abi::Errno> { None } }
-pub fn lookup(_nr: u32) -> Option<&'static Entry> { None }
-pub fn native_permitted(_nr: u32, _args: &[u64; 6], _filter: bool) -> bool { false }
+impl Support {
+    pub fn refused(&self) -> Option<rsc_proto::abi::Errno> {
+        None
+    }
+}
+pub fn lookup(_nr: u32) -> Option<&'static Entry> {
+    None
+}
+pub fn native_permitted(_nr: u32, _args: &[u64; 6], _filter: bool) -> bool {
+    false
+}

@@ -57,7 +57,8 @@ impl FdTable {
         let limit = limit.min(FD_MAX);
         let mut slots = self.slots.borrow_mut();
         let start = from.max(self.hint.get());
-        let n = (start..slots.len()).find(|&i| slots.get(i).is_none_or(Option::is_none)).unwrap_or(start.max(slots.len()));
+        let n =
+            (start..slots.len()).find(|&i| slots.get(i).is_none_or(Option::is_none)).unwrap_or(start.max(slots.len()));
         if n >= limit {
             return Err(Errno::EMFILE);
         }

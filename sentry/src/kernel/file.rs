@@ -190,7 +190,8 @@ impl File {
     pub fn with_location(ops: Box<dyn FileOps>, flags: OpenFlags, location: Option<Location>) -> Rc<Self> {
         let id = NEXT_ID.with(|n| n.replace(n.get() + 1));
         // Creation flags are not status flags: F_GETFL doesn't show them. Linux: do_dentry_open().
-        let gone = OpenFlags::O_CREAT | OpenFlags::O_EXCL | OpenFlags::O_NOCTTY | OpenFlags::O_TRUNC | OpenFlags::O_CLOEXEC;
+        let gone =
+            OpenFlags::O_CREAT | OpenFlags::O_EXCL | OpenFlags::O_NOCTTY | OpenFlags::O_TRUNC | OpenFlags::O_CLOEXEC;
         Rc::new(Self {
             ops,
             flags: Cell::new(flags - gone),

@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use rsc_proto::abi::Errno;
 use crate::table_stub as table;
+use rsc_proto::abi::Errno;
 use rsc_proto::v1::{self, answer};
 use tokio::time::Instant;
 
@@ -169,7 +169,13 @@ impl Kernel {
             Err(SysError::Errno(e)) => answer::Outcome::Result(e.to_result()),
             Err(SysError::Restart(r)) => answer::Outcome::Result(r.to_result()),
         };
-        v1::Answer { call: id, out: cx.mem.take_output(), signal: cx.signal.get(), outcome: Some(outcome), server_ns: 0 }
+        v1::Answer {
+            call: id,
+            out: cx.mem.take_output(),
+            signal: cx.signal.get(),
+            outcome: Some(outcome),
+            server_ns: 0,
+        }
     }
 
     /// The errno of a call that has no handler: the table's, or `ENOSYS`, counted, and logged once a number.

@@ -36,12 +36,12 @@ enum Arg {
 /// Terminal requests that the compute host may be asked. ioctl_tty(2).
 fn tty_ioctl(cmd: u32) -> Option<Arg> {
     Some(match cmd {
-        0x5401 => Arg::Out(36),          // TCGETS
-        0x5402..=0x5404 => Arg::In(36),  // TCSETS, TCSETSW, TCSETSF
-        0x5409..=0x540b => Arg::Value,   // TCSBRK, TCXONC, TCFLSH
-        0x5413 => Arg::Out(8),           // TIOCGWINSZ
-        0x5414 => Arg::In(8),            // TIOCSWINSZ
-        0x5411 | 0x541b => Arg::Out(4),  // TIOCOUTQ, FIONREAD
+        0x5401 => Arg::Out(36),         // TCGETS
+        0x5402..=0x5404 => Arg::In(36), // TCSETS, TCSETSW, TCSETSF
+        0x5409..=0x540b => Arg::Value,  // TCSBRK, TCXONC, TCFLSH
+        0x5413 => Arg::Out(8),          // TIOCGWINSZ
+        0x5414 => Arg::In(8),           // TIOCSWINSZ
+        0x5411 | 0x541b => Arg::Out(4), // TIOCOUTQ, FIONREAD
         _ => return None,
     })
 }
@@ -58,9 +58,7 @@ struct Inner {
 impl Inner {
     /// Puts waiting polls with the compute host, in each direction that has none and that somebody wants.
     fn arm(self: &Rc<Self>) {
-        for (events, watching) in
-            [(PollEvents::IN, &self.watching_in), (PollEvents::OUT, &self.watching_out)]
-        {
+        for (events, watching) in [(PollEvents::IN, &self.watching_in), (PollEvents::OUT, &self.watching_out)] {
             if watching.replace(true) {
                 continue;
             }
@@ -164,7 +162,8 @@ impl FileOps for StdioFile {
     }
 
     fn stat(&self) -> Fut<'_, Result<Stat, Errno>> {
-        let mode = if self.about.mode & S_IFMT == 0o020_000 { self.about.mode & S_IFMT | 0o620 } else { self.about.mode };
+        let mode =
+            if self.about.mode & S_IFMT == 0o020_000 { self.about.mode & S_IFMT | 0o620 } else { self.about.mode };
         ready(Ok(Stat {
             st_dev: 13,
             st_ino: self.ino,

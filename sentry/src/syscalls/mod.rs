@@ -103,20 +103,41 @@ fn finish<T: IntoOutcome>(result: Result<T, SysError>) -> SysResult<Outcome> {
 }
 
 macro_rules! apply {
-    ($f:path, $cx:expr, $a:expr, 0) => { $f($cx) };
-    ($f:path, $cx:expr, $a:expr, 1) => { $f($cx, FromArg::from_arg($a[0])) };
-    ($f:path, $cx:expr, $a:expr, 2) => { $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1])) };
-    ($f:path, $cx:expr, $a:expr, 3) => { $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2])) };
+    ($f:path, $cx:expr, $a:expr, 0) => {
+        $f($cx)
+    };
+    ($f:path, $cx:expr, $a:expr, 1) => {
+        $f($cx, FromArg::from_arg($a[0]))
+    };
+    ($f:path, $cx:expr, $a:expr, 2) => {
+        $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]))
+    };
+    ($f:path, $cx:expr, $a:expr, 3) => {
+        $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2]))
+    };
     ($f:path, $cx:expr, $a:expr, 4) => {
         $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2]), FromArg::from_arg($a[3]))
     };
     ($f:path, $cx:expr, $a:expr, 5) => {
-        $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2]), FromArg::from_arg($a[3]),
-           FromArg::from_arg($a[4]))
+        $f(
+            $cx,
+            FromArg::from_arg($a[0]),
+            FromArg::from_arg($a[1]),
+            FromArg::from_arg($a[2]),
+            FromArg::from_arg($a[3]),
+            FromArg::from_arg($a[4]),
+        )
     };
     ($f:path, $cx:expr, $a:expr, 6) => {
-        $f($cx, FromArg::from_arg($a[0]), FromArg::from_arg($a[1]), FromArg::from_arg($a[2]), FromArg::from_arg($a[3]),
-           FromArg::from_arg($a[4]), FromArg::from_arg($a[5]))
+        $f(
+            $cx,
+            FromArg::from_arg($a[0]),
+            FromArg::from_arg($a[1]),
+            FromArg::from_arg($a[2]),
+            FromArg::from_arg($a[3]),
+            FromArg::from_arg($a[4]),
+            FromArg::from_arg($a[5]),
+        )
     };
 }
 

@@ -1,0 +1,128 @@
+//! A compute host that is nothing but memory, and a kernel with one task, for tests of handlers.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rsc_proto::abi::Errno;
+use rsc_proto::v1;
+
+use super::file::{Fut, ready};
+use super::host::ComputeHost;
+
+/// Where the fake task's memory begins.
+pub const BASE: u64 = 0x10_0000;
+
+/// Memory from [`BASE`], and what was written to each of the standard streams.
+#[derive(Default)]
+pub struct FakeHost {
+    /// The task's memory.
+    pub memory: RefCell<Vec<u8>>,
+    /// What each standard stream got.
+    pub written: RefCell<BTreeMap<u32, Vec<u8>>>,
+    /// What standard input will give.
+    pub input: RefCell<Vec<u8>>,
+    /// Arena files.
+    pub arena: RefCell<BTreeMap<u64, Vec<u8>>>,
+    /// Signals sent: (tgid, tid, signal).
+    pub signals: RefCell<Vec<(u32, u32, u32)>>,
+}
+
+impl FakeHost {
+    /// A host with `size` bytes of memory.
+    pub fn new(size: usize) -> Rc<Self> {
+        Rc::new(Self { memory: RefCell::new(vec![0; size]), ..Default::default() })
+    }
+
+    /// Puts bytes at an address.
+    pub fn poke(&self, addr: u64, data: &[u8]) {
+        let at = (addr - BASE) as usize;
+        self.memory.borrow_mut()[at..at + data.len()].copy_from_slice(data);
+    }
+
+    /// Bytes at an address.
+    pub fn peek(&self, addr: u64, len: usize) -> Vec<u8> {
+        let at = (addr - BASE) as usize;
+        self.memory.borrow()[at..at + len].to_vec()
+    }
+
+    /// Applies an answer's output, as the supervisor does.
+    pub fn apply(&self, answer: &v1::Answer) {
+        for s in &answer.out {
+            self.poke(s.addr, &s.data);
+        }
+    }
+}
+
+impl ComputeHost for FakeHost {
+    fn read_memory(&self, _: u32, addr: u64, len: u32) -> Fut<'_, Result<Bytes, Errno>> {
+        let memory = self.memory.borrow();
+        let Some(at) = addr.checked_sub(BASE).map(|a| a as usize) else { return ready(Err(Errno::EFAULT)) };
+        let end = at.saturating_add(len as usize).min(memory.len());
+        ready(memory.get(at..end).map(Bytes::copy_from_slice).ok_or(Errno::EFAULT))
+    }
+
+    fn write_memory(&self, _: u32, addr: u64, data: Bytes) -> Fut<'_, Result<u64, Errno>> {
+        let mut memory = self.memory.borrow_mut();
+        let Some(at) = addr.checked_sub(BASE).map(|a| a as usize) else { return ready(Err(Errno::EFAULT)) };
+        let n = data.len().min(memory.len().saturating_sub(at));
+        memory[at..at + n].copy_from_slice(&data[..n]);
+        ready(Ok(n as u64))
+    }
+
+    fn stdio_read(&self, _: u32, len: u32) -> Fut<'_, Result<Bytes, Errno>> {
+        let mut input = self.input.borrow_mut();
+        let n = input.len().min(len as usize);
+        ready(Ok(input.drain(..n).collect::<Vec<u8>>().into()))
+    }
+
+    fn stdio_write(&self, index: u32, data: Bytes) -> Fut<'_, Result<u64, Errno>> {
+        self.written.borrow_mut().entry(index).or_default().extend_from_slice(&data);
+        ready(Ok(data.len() as u64))
+    }
+
+    fn stdio_poll(&self, _: u32, events: u32, _: bool) -> Fut<'_, Result<u32, Errno>> {
+        ready(Ok(events & 5))
+    }
+
+    fn stdio_ioctl(&self, _: u32, _: u32, _: Bytes) -> Fut<'_, Result<Bytes, Errno>> {
+        ready(Err(Errno::ENOTTY))
+    }
+
+    fn send_signal(&self, tgid: u32, tid: u32, sig: u32) -> Fut<'_, Result<(), Errno>> {
+        self.signals.borrow_mut().push((tgid, tid, sig));
+        ready(Ok(()))
+    }
+
+    fn proc_info(&self, _: u32, _: &str) -> Fut<'_, Result<Bytes, Errno>> {
+        ready(Err(Errno::ESRCH))
+    }
+
+    fn arena_open(&self, file: u64, size: u64) -> Fut<'_, Result<(), Errno>> {
+        self.arena.borrow_mut().entry(file).or_default().resize(size as usize, 0);
+        ready(Ok(()))
+    }
+
+    fn arena_write(&self, file: u64, offset: u64, data: Bytes) -> Fut<'_, Result<(), Errno>> {
+        let mut arena = self.arena.borrow_mut();
+        let Some(f) = arena.get_mut(&file) else { return ready(Err(Errno::ENOENT)) };
+        let (at, end) = (offset as usize, offset as usize + data.len());
+        if end > f.len() {
+            return ready(Err(Errno::EINVAL));
+        }
+        f[at..end].copy_from_slice(&data);
+        ready(Ok(()))
+    }
+
+    fn arena_read(&self, file: u64, offset: u64, len: u32) -> Fut<'_, Result<Bytes, Errno>> {
+        let arena = self.arena.borrow();
+        let Some(f) = arena.get(&file) else { return ready(Err(Errno::ENOENT)) };
+        let end = f.len().min(offset as usize + len as usize);
+        ready(Ok(Bytes::copy_from_slice(f.get(offset as usize..end).unwrap_or_default())))
+    }
+
+    fn arena_close(&self, file: u64) {
+        self.arena.borrow_mut().remove(&file);
+    }
+}
