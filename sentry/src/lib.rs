@@ -4,6 +4,7 @@
 pub mod error;
 pub mod kernel;
 pub mod net;
+pub mod gofer;
 pub mod server;
 pub mod syscalls;
 #[doc(hidden)]
