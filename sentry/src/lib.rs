@@ -2,9 +2,10 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod gofer;
 pub mod kernel;
 pub mod net;
-pub mod gofer;
+pub mod sandbox;
 pub mod server;
 pub mod syscalls;
 #[doc(hidden)]

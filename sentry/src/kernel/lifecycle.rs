@@ -29,6 +29,27 @@ pub enum EventError {
     Empty(u32),
 }
 
+/// Files whose descriptors an event closed.
+#[derive(Default)]
+pub struct Closed {
+    files: Vec<Rc<File>>,
+    owner: u32,
+}
+
+impl Closed {
+    /// Whether there is nothing to flush.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Flushes and releases them. Nobody is left to tell of errors.
+    pub async fn flush(self) {
+        for file in self.files {
+            let _ = file.ops().flush(&file, self.owner).await;
+        }
+    }
+}
+
 /// What the first task starts with.
 pub struct Init {
     /// Its credentials.
@@ -80,31 +101,28 @@ impl Kernel {
         })
     }
 
-    /// One event of the compute host, in order. Exits release what the task held before this returns.
-    pub async fn event(&self, event: v1::TaskEvent) -> Result<(), EventError> {
+    /// One event of the compute host, in order; the mirror is changed when this returns. The files whose last descriptor went are
+    /// to be flushed for their thread group (and then dropped) before the event counts as done.
+    pub fn event(&self, event: v1::TaskEvent) -> Result<Closed, EventError> {
         let tid = event.tid;
         let task = self.tasks.get(tid);
         match event.what.ok_or(EventError::Empty(tid))? {
-            What::Cloned(c) => self.cloned(&task.ok_or(EventError::NoTask(tid))?, &c),
-            What::Execed(e) => self.execed(tid, e.former_tid).await,
+            What::Cloned(c) => self.cloned(&task.ok_or(EventError::NoTask(tid))?, &c)?,
+            What::Execed(e) => return self.execed(tid, e.former_tid),
             What::ExecFailed(_) => {
                 if let Some(t) = task {
                     t.pending_exec.take();
                 }
-                Ok(())
             }
-            What::Exited(_) => {
-                // Not an error: a group's other threads may have been told gone by exec.
-                self.exited(tid).await;
-                Ok(())
-            }
+            // Of a task that is not there: no error, a group's other threads may have gone by an exec.
+            What::Exited(_) => return Ok(self.exited(tid)),
             What::NativeResult(n) => {
                 if let Some(t) = task {
                     self.native_result(&t, &n);
                 }
-                Ok(())
             }
         }
+        Ok(Closed::default())
     }
 
     fn cloned(&self, parent: &Rc<Task>, c: &v1::Cloned) -> Result<(), EventError> {
@@ -147,7 +165,7 @@ impl Kernel {
         Ok(())
     }
 
-    async fn execed(&self, tid: u32, former: u32) -> Result<(), EventError> {
+    fn execed(&self, tid: u32, former: u32) -> Result<Closed, EventError> {
         let caller = if former == 0 { tid } else { former };
         let before = self.tasks.get(caller).ok_or(EventError::NoTask(caller))?;
         let siblings: Vec<Rc<Task>> = before.group().threads.borrow().values().filter_map(Weak::upgrade).collect();
@@ -167,23 +185,18 @@ impl Kernel {
             *group.cmdline.borrow_mut() = p.cmdline;
             *group.environ.borrow_mut() = p.environ;
         }
-        let closed = task.fds.borrow().remove_range(0, usize::MAX, |cloexec| cloexec);
-        for file in closed {
-            let _ = file.ops().flush(&file, group.tgid).await;
-        }
-        Ok(())
+        let files = task.fds.borrow().remove_range(0, usize::MAX, |cloexec| cloexec);
+        Ok(Closed { files, owner: group.tgid })
     }
 
-    async fn exited(&self, tid: u32) {
-        let Some(task) = self.tasks.remove(tid) else { return };
+    fn exited(&self, tid: u32) -> Closed {
+        let Some(task) = self.tasks.remove(tid) else { return Closed::default() };
         let fds = task.fds.borrow().clone();
         // The table itself, this clone, and no other task: the last user closes all.
-        if Rc::strong_count(&fds) == 2 {
-            let tgid = task.group().tgid;
-            for file in fds.remove_range(0, usize::MAX, |_| true) {
-                let _ = file.ops().flush(&file, tgid).await;
-            }
+        if Rc::strong_count(&fds) != 2 {
+            return Closed::default();
         }
+        Closed { files: fds.remove_range(0, usize::MAX, |_| true), owner: task.group().tgid }
     }
 
     /// Mirrors what the host's kernel did for a call that was permitted with `report`.

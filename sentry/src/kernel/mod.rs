@@ -31,6 +31,7 @@ use crate::net::NetStack;
 use crate::syscalls::{self, Outcome};
 use crate::vfs::Vfs;
 use cx::Cx;
+use file::{Fut, ready};
 use host::ComputeHost;
 use memory::UserMemory;
 use task::TaskTable;
@@ -124,23 +125,16 @@ impl Kernel {
         self.next_ino.replace(self.next_ino.get() + 1)
     }
 
-    /// Carries out one call. Never fails: whatever is wrong with the call is its answer.
-    pub async fn syscall(self: &Rc<Self>, call: v1::Syscall) -> v1::Answer {
-        let started = std::time::Instant::now();
-        let mut answer = self.run(call).await;
-        answer.server_ns = started.elapsed().as_nanos() as u64;
-        answer
-    }
-
-    async fn run(self: &Rc<Self>, call: v1::Syscall) -> v1::Answer {
+    /// Carries out one call. Never fails: whatever is wrong with the call is its answer. The call can be interrupted from when
+    /// this returns, before the future is polled.
+    pub fn syscall(self: &Rc<Self>, call: v1::Syscall) -> Fut<'static, v1::Answer> {
         let id = call.call;
-        let errno = |e: Errno| v1::Answer {
-            call: id,
-            outcome: Some(answer::Outcome::Result(e.to_result())),
-            ..Default::default()
+        let refused = |e: Errno| {
+            let outcome = Some(answer::Outcome::Result(e.to_result()));
+            ready(v1::Answer { call: id, outcome, ..Default::default() })
         };
-        let Ok(args) = <[u64; 6]>::try_from(call.args) else { return errno(Errno::EINVAL) };
-        let Some(task) = self.tasks.get(call.tid) else { return errno(Errno::ESRCH) };
+        let Ok(args) = <[u64; 6]>::try_from(call.args) else { return refused(Errno::EINVAL) };
+        let Some(task) = self.tasks.get(call.tid) else { return refused(Errno::ESRCH) };
         *self.stats.calls.borrow_mut().entry(call.nr).or_default() += 1;
         let interrupt = Wakeup::new();
         self.in_flight.borrow_mut().insert(id, interrupt.clone());
@@ -154,13 +148,18 @@ impl Kernel {
             interrupt,
             signal: Cell::new(0),
         });
+        Box::pin(Self::run(cx))
+    }
+
+    async fn run(cx: Rc<Cx>) -> v1::Answer {
+        let started = std::time::Instant::now();
         let result = match syscalls::dispatch(cx.clone()) {
             Some(handler) => handler.await,
             // No handler, but the table lists it as native: strict placement asks, and this is the permission.
-            None if table::native_permitted(call.nr, &args, true) => Ok(Outcome::Native { report: false }),
-            None => Err(self.without_handler(call.nr).into()),
+            None if table::native_permitted(cx.nr, &cx.args, true) => Ok(Outcome::Native { report: false }),
+            None => Err(cx.kernel.without_handler(cx.nr).into()),
         };
-        self.in_flight.borrow_mut().remove(&id);
+        cx.kernel.in_flight.borrow_mut().remove(&cx.call);
         let outcome = match result {
             Ok(Outcome::Value(v)) => answer::Outcome::Result(v as i64),
             Ok(Outcome::Native { report }) => answer::Outcome::Native(v1::Native { report }),
@@ -170,11 +169,11 @@ impl Kernel {
             Err(SysError::Restart(r)) => answer::Outcome::Result(r.to_result()),
         };
         v1::Answer {
-            call: id,
+            call: cx.call,
             out: cx.mem.take_output(),
             signal: cx.signal.get(),
             outcome: Some(outcome),
-            server_ns: 0,
+            server_ns: started.elapsed().as_nanos() as u64,
         }
     }
 
@@ -199,6 +198,24 @@ impl Kernel {
         if let Some(i) = self.in_flight.borrow().get(&call) {
             i.wake();
         }
+    }
+
+    /// Time since the compute host booted.
+    pub fn uptime(&self) -> std::time::Duration {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(std::time::Duration::from_nanos(self.facts.boot_time_ns))
+    }
+
+    /// Ends all: tasks, and with them descriptors and files.
+    pub fn close(&self) {
+        for tid in self.tasks.ids() {
+            self.tasks.remove(tid);
+        }
+    }
+
+    /// Calls that have not been answered.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.borrow().len()
     }
 
     /// This kernel, for objects that outlive a borrow of it.

@@ -198,6 +198,11 @@ impl TaskTable {
         self.groups.borrow().values().cloned().collect()
     }
 
+    /// Ids of all tasks.
+    pub fn ids(&self) -> Vec<u32> {
+        self.tasks.borrow().keys().copied().collect()
+    }
+
     /// How many tasks live.
     pub fn len(&self) -> usize {
         self.tasks.borrow().len()

@@ -15,6 +15,10 @@ use crate::kernel::file::Fut;
 use crate::kernel::memory::UserPtr;
 
 pub mod exec;
+pub mod identity;
+pub mod info;
+pub mod limits;
+pub mod prctl;
 pub mod process;
 
 /// What a handler decides.
@@ -173,4 +177,35 @@ handlers! {
     GETPPID => process::getppid, 0;
     SETPGID => process::setpgid, 2;
     SETSID => process::setsid, 0;
+    PRCTL => prctl::prctl, 5;
+
+    // Identity
+    GETUID => identity::getuid, 0;
+    GETEUID => identity::geteuid, 0;
+    GETGID => identity::getgid, 0;
+    GETEGID => identity::getegid, 0;
+    GETRESUID => identity::getresuid, 3;
+    GETRESGID => identity::getresgid, 3;
+    SETUID => identity::setuid, 1;
+    SETGID => identity::setgid, 1;
+    SETREUID => identity::setreuid, 2;
+    SETREGID => identity::setregid, 2;
+    SETRESUID => identity::setresuid, 3;
+    SETRESGID => identity::setresgid, 3;
+    SETFSUID => identity::setfsuid, 1;
+    SETFSGID => identity::setfsgid, 1;
+    GETGROUPS => identity::getgroups, 2;
+    SETGROUPS => identity::setgroups, 2;
+    CAPGET => identity::capget, 2;
+    CAPSET => identity::capset, 2;
+
+    // Information and limits
+    UNAME => info::uname, 1;
+    SETHOSTNAME => info::sethostname, 2;
+    SETDOMAINNAME => info::setdomainname, 2;
+    SYSINFO => info::sysinfo, 1;
+    GETRANDOM => info::getrandom, 3;
+    GETRLIMIT => limits::getrlimit, 2;
+    SETRLIMIT => limits::setrlimit, 2;
+    PRLIMIT64 => limits::prlimit64, 4;
 }

@@ -1,0 +1,95 @@
+//! A sandbox as a session drives it: frames become calls of the kernel, answers become frames.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::table_stub as table;
+use rsc_proto::v1::{self, down, up};
+use tokio::task::JoinSet;
+
+use crate::kernel::Kernel;
+use crate::server::sandbox::{Outbox, ProtocolError, Sandbox, SandboxStats};
+
+mod remote_host;
+
+use remote_host::RemoteHost;
+
+/// Calls that one sandbox may have in flight: its tasks, each with one.
+const IN_FLIGHT_MAX: usize = 1 << 16;
+
+struct SessionSandbox {
+    kernel: Rc<Kernel>,
+    host: Rc<RemoteHost>,
+    out: Outbox,
+    work: RefCell<JoinSet<()>>,
+}
+
+impl SessionSandbox {
+    fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        let mut work = self.work.borrow_mut();
+        while work.try_join_next().is_some() {}
+        work.spawn_local(future);
+    }
+}
+
+impl Sandbox for SessionSandbox {
+    fn receive(&self, body: up::Body) -> Result<(), ProtocolError> {
+        match body {
+            up::Body::Syscall(call) => {
+                if self.kernel.in_flight() >= IN_FLIGHT_MAX {
+                    return Err(ProtocolError(format!("more than {IN_FLIGHT_MAX} calls in flight")));
+                }
+                if call.args.len() != 6 {
+                    return Err(ProtocolError(format!("call {} has {} arguments, not 6", call.call, call.args.len())));
+                }
+                let answer = self.kernel.syscall(call);
+                let out = self.out.clone();
+                self.spawn(async move { out.send(down::Body::Answer(answer.await)) });
+            }
+            up::Body::Interrupt(i) => self.kernel.interrupt(i.call),
+            up::Body::Event(event) => {
+                let id = event.id;
+                let closed = self.kernel.event(event).map_err(|e| ProtocolError(e.to_string()))?;
+                let out = self.out.clone();
+                let done = move || {
+                    if id != 0 {
+                        out.send(down::Body::EventDone(v1::EventDone { id }));
+                    }
+                };
+                if closed.is_empty() {
+                    done();
+                } else {
+                    self.spawn(async move {
+                        closed.flush().await;
+                        done();
+                    });
+                }
+            }
+            up::Body::Reply(reply) => {
+                self.host.reply(reply);
+            }
+            // The server's own business: it does not hand these on.
+            up::Body::Hello(_) | up::Body::Ping(_) | up::Body::Pong(_) | up::Body::Goodbye(_) => {}
+        }
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.host.close();
+        self.work.borrow_mut().abort_all();
+        self.kernel.close();
+    }
+
+    fn stats(&self) -> SandboxStats {
+        let name = |nr: u32| table::lookup(nr).map_or_else(|| format!("syscall_{nr}"), |s| s.name.into());
+        let named = |counts: &BTreeMap<u32, u64>| counts.iter().map(|(nr, n)| (name(*nr), *n)).collect();
+        let calls = self.kernel.stats.calls.borrow();
+        SandboxStats {
+            tasks: self.kernel.tasks.len() as u64,
+            calls: calls.values().sum(),
+            counts: named(&calls),
+            unimplemented: named(&self.kernel.stats.unimplemented.borrow()),
+        }
+    }
+}

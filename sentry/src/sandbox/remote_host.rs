@@ -1,0 +1,151 @@
+//! The compute host at the other end of a session: reverse requests and their replies.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rsc_proto::abi::Errno;
+use rsc_proto::v1::{self, down, reverse::What};
+use tokio::sync::oneshot;
+
+use crate::kernel::file::Fut;
+use crate::kernel::host::ComputeHost;
+use crate::server::sandbox::Outbox;
+
+/// Reverse requests that may wait for a reply at one time.
+const PENDING_MAX: usize = 4096;
+
+/// See the module's text.
+pub(super) struct RemoteHost {
+    out: Outbox,
+    next: Cell<u64>,
+    pending: RefCell<BTreeMap<u64, oneshot::Sender<v1::ReverseReply>>>,
+    closed: Cell<bool>,
+}
+
+/// Takes the request back when its future is dropped before the reply.
+struct Cancel<'a> {
+    host: &'a RemoteHost,
+    id: u64,
+}
+
+impl Drop for Cancel<'_> {
+    fn drop(&mut self) {
+        if self.host.pending.borrow_mut().remove(&self.id).is_some() && !self.host.closed.get() {
+            self.host.send(0, What::Cancel(v1::CancelReverse { id: self.id }));
+        }
+    }
+}
+
+impl RemoteHost {
+    /// The host to which `out` leads.
+    pub(super) fn new(out: Outbox) -> Self {
+        Self { out, next: Cell::new(1), pending: RefCell::default(), closed: Cell::new(false) }
+    }
+
+    /// A reply came. `false`: nobody waits for it (it crossed a cancellation).
+    pub(super) fn reply(&self, reply: v1::ReverseReply) -> bool {
+        match self.pending.borrow_mut().remove(&reply.id) {
+            Some(waiter) => waiter.send(reply).is_ok(),
+            None => false,
+        }
+    }
+
+    /// The session is gone: all requests, waiting and to come, fail with `EIO`.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.pending.borrow_mut().clear();
+    }
+
+    fn send(&self, id: u64, what: What) {
+        self.out.send(down::Body::Reverse(v1::Reverse { id, what: Some(what) }));
+    }
+
+    async fn ask(&self, what: What) -> Result<v1::ReverseReply, Errno> {
+        if self.closed.get() {
+            return Err(Errno::EIO);
+        }
+        let (tx, rx) = oneshot::channel();
+        let id = self.next.replace(self.next.get() + 1);
+        {
+            let mut pending = self.pending.borrow_mut();
+            if pending.len() >= PENDING_MAX {
+                return Err(Errno::ENOMEM);
+            }
+            pending.insert(id, tx);
+        }
+        let _cancel = Cancel { host: self, id };
+        self.send(id, what);
+        let reply = rx.await.map_err(|_| Errno::EIO)?;
+        match Errno::of_result(reply.value) {
+            Some(e) => Err(e),
+            None => Ok(reply),
+        }
+    }
+
+    fn data(&self, what: What) -> Fut<'_, Result<Bytes, Errno>> {
+        Box::pin(async move { Ok(self.ask(what).await?.data) })
+    }
+
+    fn value(&self, what: What) -> Fut<'_, Result<u64, Errno>> {
+        Box::pin(async move { Ok(self.ask(what).await?.value as u64) })
+    }
+
+    fn done(&self, what: What) -> Fut<'_, Result<(), Errno>> {
+        Box::pin(async move { self.ask(what).await.map(|_| ()) })
+    }
+}
+
+impl ComputeHost for RemoteHost {
+    fn read_memory(&self, tid: u32, addr: u64, len: u32) -> Fut<'_, Result<Bytes, Errno>> {
+        self.data(What::ReadMemory(v1::ReadMemory { tid, addr, len }))
+    }
+
+    fn write_memory(&self, tid: u32, addr: u64, data: Bytes) -> Fut<'_, Result<u64, Errno>> {
+        self.value(What::WriteMemory(v1::WriteMemory { tid, addr, data }))
+    }
+
+    fn stdio_read(&self, index: u32, len: u32) -> Fut<'_, Result<Bytes, Errno>> {
+        self.data(What::StdioRead(v1::StdioRead { index, len }))
+    }
+
+    fn stdio_write(&self, index: u32, data: Bytes) -> Fut<'_, Result<u64, Errno>> {
+        self.value(What::StdioWrite(v1::StdioWrite { index, data }))
+    }
+
+    fn stdio_poll(&self, index: u32, events: u32, wait: bool) -> Fut<'_, Result<u32, Errno>> {
+        Box::pin(
+            async move { Ok(self.ask(What::StdioPoll(v1::StdioPoll { index, events, wait })).await?.value as u32) },
+        )
+    }
+
+    fn stdio_ioctl(&self, index: u32, cmd: u32, data: Bytes) -> Fut<'_, Result<Bytes, Errno>> {
+        self.data(What::StdioIoctl(v1::StdioIoctl { index, cmd, data }))
+    }
+
+    fn send_signal(&self, tgid: u32, tid: u32, sig: u32) -> Fut<'_, Result<(), Errno>> {
+        self.done(What::Signal(v1::SendSignal { tgid, tid, sig }))
+    }
+
+    fn proc_info(&self, tid: u32, what: &str) -> Fut<'_, Result<Bytes, Errno>> {
+        self.data(What::ProcInfo(v1::ProcInfo { tid, what: what.into() }))
+    }
+
+    fn arena_open(&self, file: u64, size: u64) -> Fut<'_, Result<(), Errno>> {
+        self.done(What::ArenaOpen(v1::ArenaOpen { file, size }))
+    }
+
+    fn arena_write(&self, file: u64, offset: u64, data: Bytes) -> Fut<'_, Result<(), Errno>> {
+        self.done(What::ArenaWrite(v1::ArenaWrite { file, offset, data }))
+    }
+
+    fn arena_read(&self, file: u64, offset: u64, len: u32) -> Fut<'_, Result<Bytes, Errno>> {
+        self.data(What::ArenaRead(v1::ArenaRead { file, offset, len }))
+    }
+
+    fn arena_close(&self, file: u64) {
+        if !self.closed.get() {
+            self.send(0, What::ArenaClose(v1::ArenaClose { file }));
+        }
+    }
+}
