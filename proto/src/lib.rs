@@ -2,6 +2,7 @@
 
 pub mod abi;
 pub mod link;
+pub mod table;
 pub mod transport;
 
 /// Generated messages and services of package `rsc.v1`.
