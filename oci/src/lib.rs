@@ -13,6 +13,7 @@ mod json;
 pub mod process;
 pub mod signal;
 pub mod state;
+mod sys;
 
 pub use annotations::{Annotations, Loss, Placement, Platform};
 pub use bundle::{Bundle, BundleError, Permissions, RootSource};

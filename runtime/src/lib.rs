@@ -1,1 +1,7 @@
-//! rsc runtime.
+//! The runtime: jail, platforms, loader, supervisor, session client and command line of `rsc-runtime`.
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod lifecycle;
+#[allow(unsafe_code)]
+pub mod sys;

@@ -1,0 +1,229 @@
+//! The command line, flag for flag as runc's where runc has one.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rsc_oci::annotations::{Loss, Placement, Platform};
+
+/// Runs OCI containers whose every system call is carried out by a sentry.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rsc-runtime",
+    disable_version_flag = true,
+    subcommand_required = true,
+    arg_required_else_help = false
+)]
+pub struct Cli {
+    /// Settings of all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// `time="…" level=error msg="…"`.
+    #[default]
+    Text,
+    /// `{"level":"error","msg":"…","time":"…"}`.
+    Json,
+}
+
+/// Settings of all commands.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Directory for the state of containers [default: /run/rsc, for a user without privileges $XDG_RUNTIME_DIR/rsc]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// File for messages [default: standard error]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Format of messages
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    pub log_format: LogFormat,
+    /// Write more messages
+    #[arg(long, global = true)]
+    pub debug: bool,
+    /// Use systemd for cgroups (not supported)
+    #[arg(long, global = true)]
+    pub systemd_cgroup: bool,
+    /// Accepted as runc's: true, false or auto
+    #[arg(long,  value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = ["true", "false", "auto"])]
+    pub rootless: Option<String>,
+    /// Address of the sentry: tcp://HOST:PORT, vsock://CID:PORT or unix:///PATH [default: a private one]
+    #[arg(long, global = true, value_name = "URL", env = "RSC_SENTRY")]
+    pub sentry: Option<String>,
+    /// How to trap system calls: auto, ptrace, seccomp
+    #[arg(long, global = true, value_name = "PLATFORM")]
+    pub platform: Option<Platform>,
+    /// Where system calls are carried out: strict (all by the sentry) or auto
+    #[arg(long, global = true, value_name = "PLACEMENT")]
+    pub placement: Option<Placement>,
+    /// Write every system call to FILE (`-` or nothing: standard error)
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub strace: Option<PathBuf>,
+    /// File whose first line is the token for the sentry
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates of the authorities that may vouch for the sentry
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate to show to the sentry
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, global = true, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Let annotations choose a sentry or a root
+    #[arg(long, global = true)]
+    pub allow_annotations: bool,
+    /// What becomes of a workload whose sentry is lost: kill, freeze, eio
+    #[arg(long, global = true, value_name = "MODE")]
+    pub on_loss: Option<Loss>,
+    /// Seconds after which a broken session is lost [default: 30]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub loss_grace: Option<u64>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create and start a container, wait for its end, delete it
+    Run(RunArgs),
+    /// Create a container
+    Create(CreateArgs),
+    /// Start the program of a created container
+    Start(Id),
+    /// Print the state of a container as JSON
+    State(Id),
+    /// Send a signal to a container's init
+    Kill(KillArgs),
+    /// Delete a stopped container
+    Delete(DeleteArgs),
+    /// List containers
+    List(ListArgs),
+    /// Write a config.json to begin with
+    Spec(SpecArgs),
+    /// Print what is supported as JSON
+    Features,
+}
+
+/// Of one container.
+#[derive(Debug, Args)]
+pub struct Id {
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// What `create` and `run` have in common.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Directory of the bundle [default: the working directory]
+    #[arg(long, short, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// File for the pid of the container's init
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Unix socket that is sent the terminal's master
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Accepted: nothing is pivoted into
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Accepted: the workload has a keyring of no host
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Descriptors to pass on; only 0 is supported
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What `create` has too.
+    #[command(flatten)]
+    pub common: Common,
+    /// Do not wait for its end
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Do not delete it at its end
+    #[arg(long)]
+    pub keep: bool,
+    /// Name of the container; one is made when left out
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+}
+
+/// `create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// What `run` has too.
+    #[command(flatten)]
+    pub common: Common,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `kill`.
+#[derive(Debug, Args)]
+pub struct KillArgs {
+    /// To all processes of the container
+    #[arg(long, short)]
+    pub all: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Number or name
+    #[arg(value_name = "SIGNAL", default_value = "SIGTERM")]
+    pub signal: String,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// End it first if it still runs; nothing to delete is no error
+    #[arg(long, short)]
+    pub force: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// How `list` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Columns.
+    #[default]
+    Table,
+    /// An array of states.
+    Json,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Ids alone
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Format of the list
+    #[arg(long, short, value_enum, default_value_t)]
+    pub format: ListFormat,
+}
+
+/// `spec`.
+#[derive(Debug, Args)]
+pub struct SpecArgs {
+    /// Directory to write config.json to [default: the working directory]
+    #[arg(long, short, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// For a user without privileges
+    #[arg(long = "rootless")]
+    pub for_rootless: bool,
+}

@@ -1,0 +1,265 @@
+//! The command line: parsing, where state and messages go, and which function a command is.
+
+pub mod args;
+pub mod log;
+pub mod settings;
+pub mod time;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use rsc_oci::{ContainerId, Store, defaults};
+
+use crate::lifecycle::{self, CreateOptions, LifecycleError};
+use args::{Cli, Command, Common, Global, ListFormat};
+use log::Log;
+
+/// What a command needs besides its own arguments.
+#[derive(Debug)]
+pub struct Context {
+    /// All containers.
+    pub store: Store,
+    /// Settings of all commands, as given.
+    pub global: Global,
+    /// Where messages go.
+    pub log: Log,
+}
+
+/// Runs the command in `argv`; what the process is to exit with.
+pub fn main(argv: Vec<OsString>) -> u8 {
+    if argv.iter().skip(1).any(|arg| arg == "--version" || arg == "-v") {
+        return print(&version());
+    }
+    let cli = match Cli::try_parse_from(with_strace_value(argv)) {
+        Ok(cli) => cli,
+        Err(error) => return misuse(&error),
+    };
+    let log = match Log::open(cli.global.log.as_deref(), cli.global.log_format) {
+        Ok(log) => log,
+        Err(error) => {
+            let path = cli.global.log.unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "rsc-runtime: opening the log {}: {error}", path.display());
+            return 1;
+        }
+    };
+    log.install(cli.global.debug);
+    let context = Context { store: Store::new(state_root(&cli.global)), global: cli.global, log: log.clone() };
+    match dispatch(&context, cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            log.fatal(&error.to_string());
+            error.exit_code()
+        }
+    }
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
+    if context.global.systemd_cgroup {
+        return Err(LifecycleError::Unsupported(
+            "--systemd-cgroup is not supported; leave it out: cgroups are made in the file system".to_owned(),
+        ));
+    }
+    let store = &context.store;
+    let done = |()| 0;
+    match command {
+        Command::Run(args) => {
+            let id = match args.id {
+                Some(id) => ContainerId::parse(&id)?,
+                None => fresh_id()?,
+            };
+            let options = create_options(context, args.common, id)?;
+            lifecycle::run::run(context, &options, args.detach, args.keep)
+        }
+        Command::Create(args) => {
+            let options = create_options(context, args.common, ContainerId::parse(&args.id)?)?;
+            lifecycle::create::create(context, &options).map(|_| 0)
+        }
+        Command::Start(args) => lifecycle::start::start(store, &args.id).map(done),
+        Command::State(args) => Ok(print(&json(&lifecycle::state::state(store, &args.id)?)?)),
+        Command::Kill(args) => lifecycle::kill::kill(store, &args.id, &args.signal, args.all).map(done),
+        Command::Delete(args) => lifecycle::delete::delete(store, &args.id, args.force).map(done),
+        Command::List(args) => {
+            let views = lifecycle::state::list(store)?;
+            Ok(print(&match (args.quiet, args.format) {
+                (true, _) => lifecycle::state::ids(&views),
+                (false, ListFormat::Table) => lifecycle::state::table(&views),
+                (false, ListFormat::Json) => json(&views)?,
+            }))
+        }
+        Command::Spec(args) => write_spec(args.bundle.as_deref(), args.for_rootless).map(done),
+        Command::Features => Ok(print(&json(&defaults::features())?)),
+    }
+}
+
+fn create_options(context: &Context, common: Common, id: ContainerId) -> Result<CreateOptions, LifecycleError> {
+    if common.preserve_fds != 0 {
+        return Err(LifecycleError::Unsupported(
+            "--preserve-fds is not supported: a workload has no descriptors of the host; leave it out".to_owned(),
+        ));
+    }
+    Ok(CreateOptions {
+        id,
+        bundle: common.bundle.unwrap_or_else(|| PathBuf::from(".")),
+        pid_file: common.pid_file,
+        console_socket: common.console_socket,
+        allow_annotations: context.global.allow_annotations,
+    })
+}
+
+/// Where state is kept.
+fn state_root(global: &Global) -> PathBuf {
+    if let Some(root) = &global.root {
+        return root.clone();
+    }
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match runtime_dir {
+        Some(dir) if is_rootless(global) => Path::new(&dir).join("rsc"),
+        _ => PathBuf::from("/run/rsc"),
+    }
+}
+
+/// Whether the caller has no privileges on the host: not root, or root of a user namespace only.
+fn is_rootless(global: &Global) -> bool {
+    match global.rootless.as_deref() {
+        Some("true") => true,
+        Some("false") => false,
+        _ => {
+            let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+            let whole = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+            !nix::unistd::geteuid().is_root() || !whole
+        }
+    }
+}
+
+fn fresh_id() -> Result<ContainerId, LifecycleError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| LifecycleError::io("making", "a container id")(std::io::Error::other(error.to_string())))?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(ContainerId::parse(&format!("rsc-{hex}"))?)
+}
+
+fn write_spec(bundle: Option<&Path>, rootless: bool) -> Result<(), LifecycleError> {
+    let path = bundle.unwrap_or(Path::new(".")).join("config.json");
+    let text = if rootless {
+        let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        json(&defaults::rootless(uid.as_raw(), gid.as_raw()))?
+    } else {
+        defaults::SPEC.to_owned()
+    };
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    written
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(LifecycleError::io("writing", path.display().to_string()))
+}
+
+fn version() -> String {
+    let commit = option_env!("RSC_COMMIT").unwrap_or("unknown");
+    format!("rsc-runtime version {}\ncommit: {commit}\nspec: {}\n", env!("CARGO_PKG_VERSION"), defaults::OCI_VERSION)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, LifecycleError> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| LifecycleError::io("writing", "JSON")(std::io::Error::from(error)))?;
+    Ok(text + "\n")
+}
+
+/// Prints a result. A reader that went away is no failure of the command.
+fn print(text: &str) -> u8 {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => 1,
+        _ => 0,
+    }
+}
+
+/// Help goes to standard output; a mistake is one line on standard error.
+fn misuse(error: &clap::Error) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return print(&error.render().to_string());
+    }
+    if error.kind() == ErrorKind::MissingSubcommand {
+        let _ = writeln!(std::io::stderr(), "rsc-runtime: no command given; see rsc-runtime --help");
+        return 1;
+    }
+    let text = error.render().to_string();
+    let words: Vec<&str> = text.split("\n\n").next().unwrap_or_default().split_whitespace().collect();
+    let line = words.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let _ = writeln!(std::io::stderr(), "rsc-runtime: {line}; see rsc-runtime --help");
+    1
+}
+
+/// `--strace` may stand without a value right before the command, which then is no file's name.
+fn with_strace_value(argv: Vec<OsString>) -> Vec<OsString> {
+    let commands = ["run", "create", "start"];
+    let mut result = Vec::with_capacity(argv.len() + 1);
+    let mut argv = argv.into_iter().peekable();
+    while let Some(arg) = argv.next() {
+        let bare = arg == "--strace" && argv.peek().is_none_or(|next| commands.iter().any(|name| next == name));
+        result.push(arg);
+        if bare {
+            result.push(OsString::from("-"));
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn command_lines_of_clients() {
+        for line in [
+            "r --root /r/ns --log /l --log-format json create --bundle /b --pid-file /p c1",
+            "r --log-format=json --log /l create --bundle /b --pid-file /p --console-socket /s c1",
+            "r --root /r delete --force c1",
+            "r kill --all c1 9",
+            "r kill c1 SIGTERM",
+            "r run c1",
+            "r run -d -b /b --pid-file p c1",
+            "r run --bundle /b",
+            "r --rootless=auto run --sentry tcp://h:1 --placement=strict x",
+            "r list -q",
+            "r list --format json",
+            "r spec --rootless -b /b",
+        ] {
+            Cli::try_parse_from(words(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in ["r", "r fly", "r run --fly", "r --platform kvm run", "r create", "r --log-format xml list"] {
+            assert!(Cli::try_parse_from(words(line)).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn strace_with_and_without_a_file() {
+        for (line, file) in [
+            ("r --strace run -b x", "-"),
+            ("r --strace f run -b x", "f"),
+            ("r --strace=f run -b x", "f"),
+            ("r run --strace -b x", "-"),
+            ("r run -b x --strace", "-"),
+        ] {
+            let cli = Cli::try_parse_from(with_strace_value(words(line))).unwrap();
+            assert_eq!(cli.global.strace, Some(PathBuf::from(file)), "{line}");
+        }
+    }
+
+    #[test]
+    fn ids_are_made() {
+        assert_ne!(fresh_id().unwrap(), fresh_id().unwrap());
+    }
+
+    #[test]
+    fn three_lines() {
+        assert_eq!(version().lines().count(), 3);
+    }
+}

@@ -1,0 +1,37 @@
+//! `kill`: a signal to the workload's init, or to all of its processes, by the host's kernel.
+
+use nix::errno::Errno;
+use rsc_oci::{Status, Store, cgroups, signal};
+
+use super::LifecycleError;
+
+/// Sends `signal` (a number or a name).
+pub fn kill(store: &Store, id: &str, signal: &str, all: bool) -> Result<(), LifecycleError> {
+    let number = signal::parse(signal)?;
+    let locked = store.entry(id)?.lock()?;
+    let Some(record) = locked.load()? else { return Err(LifecycleError::NotRunning) };
+    if all {
+        // As with runc, a container whose processes are gone already is no error here.
+        for process in cgroups::processes(&record.cgroups) {
+            match process.kill(number) {
+                Err(error) if error.raw_os_error() != Some(Errno::ESRCH as i32) => {
+                    return Err(LifecycleError::io("signalling", format!("process {}", process.pid))(error));
+                }
+                _ => {}
+            }
+        }
+        return match record.init {
+            Some(init) if record.cgroups.is_empty() && init.is_alive() => {
+                init.kill(number).map_err(LifecycleError::io("signalling", "the container's init"))
+            }
+            _ => Ok(()),
+        };
+    }
+    match (record.status(), record.init) {
+        (Status::Created | Status::Running, Some(init)) => match init.kill(number) {
+            Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Err(LifecycleError::NotRunning),
+            done => done.map_err(LifecycleError::io("signalling", "the container's init")),
+        },
+        _ => Err(LifecycleError::NotRunning),
+    }
+}

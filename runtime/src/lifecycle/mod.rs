@@ -1,0 +1,116 @@
+//! The life of a container, command by command. Everything that exists for a container stands in its record before it is made
+//! or right after, so that one function, [`delete::destroy`], can remove all of it at any moment.
+
+pub mod control;
+pub mod create;
+pub mod delete;
+pub mod kill;
+pub mod run;
+pub mod start;
+pub mod state;
+
+use std::io;
+use std::path::PathBuf;
+
+use rsc_oci::cgroups::CgroupError;
+use rsc_oci::id::IdError;
+use rsc_oci::signal::UnknownSignal;
+use rsc_oci::state::StateError;
+use rsc_oci::{BundleError, ContainerId, Status};
+
+/// Why a command failed. The text is one line for a person; where clients look for runc's words, it has them.
+#[derive(Debug, thiserror::Error)]
+pub enum LifecycleError {
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The id.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// A signal's name.
+    #[error(transparent)]
+    Signal(#[from] UnknownSignal),
+    /// Something that runc can do and we can't.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A signal for a container without processes.
+    #[error("container not running")]
+    NotRunning,
+    /// `start` of a container that is past it.
+    #[error("cannot start {}", match .0 {
+        Status::Running => "an already running container",
+        Status::Stopped => "a container that has stopped",
+        _ => "a container that is still being created",
+    })]
+    NotStartable(Status),
+    /// `delete` without force of a container that lives.
+    #[error("cannot delete container {0} that is not stopped: {status}; use --force", status = .1.as_str())]
+    NotStopped(ContainerId, Status),
+    /// The program of the workload is not there.
+    #[error("exec: {program:?}: {problem}")]
+    ProgramMissing {
+        /// `process.args[0]`.
+        program: String,
+        /// In runc's words.
+        problem: String,
+    },
+    /// The program of the workload can't be executed.
+    #[error("exec: {program:?}: {problem}")]
+    ProgramUnusable {
+        /// `process.args[0]`.
+        program: String,
+        /// In runc's words.
+        problem: String,
+    },
+    /// The supervisor could not do its part.
+    #[error("{0}")]
+    Supervisor(String),
+    /// The operating system.
+    #[error("{doing} {what}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        what: String,
+        /// What failed.
+        source: io::Error,
+    },
+}
+
+impl LifecycleError {
+    /// What the command exits with: 127 and 126 as a shell has them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::ProgramMissing { .. } => 127,
+            Self::ProgramUnusable { .. } => 126,
+            _ => 1,
+        }
+    }
+
+    /// For `map_err` on calls of the operating system.
+    pub(crate) fn io<E: Into<io::Error>>(doing: &'static str, what: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let what = what.into();
+        move |source| Self::Io { doing, what, source: source.into() }
+    }
+}
+
+/// What `create` and `run` are asked to do.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// The container's name.
+    pub id: ContainerId,
+    /// The bundle's directory.
+    pub bundle: PathBuf,
+    /// Where to write init's pid.
+    pub pid_file: Option<PathBuf>,
+    /// Where to send the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Annotations may choose a sentry or a root.
+    pub allow_annotations: bool,
+}

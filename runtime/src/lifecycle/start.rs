@@ -1,0 +1,32 @@
+//! `start`: lets the program of a created container run.
+
+use rsc_oci::state::Locked;
+use rsc_oci::{Stage, Status, Store};
+
+use super::LifecycleError;
+use super::control::{self, Reply, Request};
+
+/// Starts the container `id`.
+pub fn start(store: &Store, id: &str) -> Result<(), LifecycleError> {
+    start_locked(&store.entry(id)?.lock()?)
+}
+
+/// Starts a container that the caller holds.
+pub fn start_locked(locked: &Locked) -> Result<(), LifecycleError> {
+    let Some(mut record) = locked.load()? else { return Err(LifecycleError::NotStartable(Status::Creating)) };
+    match record.status() {
+        Status::Created => {}
+        other => return Err(LifecycleError::NotStartable(other)),
+    }
+    // Written first: should this command be killed in between, the container is not taken for one that never ran.
+    record.stage = Stage::Started;
+    locked.save(&record)?;
+    let problem = match control::ask(locked.dir(), &Request::Start) {
+        Ok(Reply::Done) => return Ok(()),
+        Ok(Reply::Failed(problem)) => problem,
+        Err(error) => format!("starting container {}: the supervisor does not answer: {error}", record.id),
+    };
+    record.stage = Stage::Created;
+    locked.save(&record)?;
+    Err(LifecycleError::Supervisor(problem))
+}
