@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod gofer;
+pub mod ipc;
 pub mod kernel;
 pub mod net;
 pub mod sandbox;

@@ -27,6 +27,7 @@ pub mod wait;
 pub mod testing;
 
 use crate::error::SysError;
+use crate::ipc::limits::Limits;
 use crate::net::NetStack;
 use crate::syscalls::{self, Outcome};
 use crate::vfs::Vfs;
@@ -71,6 +72,8 @@ pub struct Kernel {
     pub vfs: Rc<Vfs>,
     /// Sockets' namespace.
     pub net: Rc<NetStack>,
+    /// How much of each kind of object it may have.
+    pub limits: Limits,
     /// Counters.
     pub stats: Stats,
     /// When the sandbox was made.
@@ -111,6 +114,7 @@ impl Kernel {
             uts: RefCell::new(parts.uts),
             vfs: parts.vfs,
             net: parts.net,
+            limits: Limits::default(),
             stats: Stats::default(),
             started: Instant::now(),
             path: RefCell::default(),

@@ -126,3 +126,107 @@ impl ComputeHost for FakeHost {
         self.arena.borrow_mut().remove(&file);
     }
 }
+
+/// A kernel with one task (id 1) over a [`FakeHost`], and calls into it as a supervisor makes them.
+pub struct TestBox {
+    /// The host.
+    pub host: Rc<FakeHost>,
+    /// The kernel.
+    pub kernel: Rc<super::Kernel>,
+    next: std::cell::Cell<u64>,
+}
+
+impl TestBox {
+    /// Runs a test in a runtime of its own.
+    pub fn run<F: Future<Output = ()>>(test: impl FnOnce(Rc<Self>) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async { test(Self::new()).await });
+    }
+
+    /// One with 256 KiB of memory, no descriptors, root's credentials without limits.
+    pub fn new() -> Rc<Self> {
+        let host = FakeHost::new(256 << 10);
+        let kernel = super::Kernel::new(super::KernelParts {
+            id: "test".into(),
+            host: host.clone(),
+            facts: v1::HostFacts::default(),
+            uts: super::UtsNames { nodename: "test".into(), domainname: "(none)".into() },
+            vfs: Rc::new(crate::vfs::Vfs {}),
+            net: Rc::new(crate::net::NetStack {}),
+        });
+        let all = (1u64 << 41) - 1;
+        let mut rlimits =
+            [rsc_proto::abi::Rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX }; super::task::rlimit::COUNT];
+        rlimits[super::task::rlimit::NOFILE].rlim_cur = 1024;
+        kernel.add_init(super::lifecycle::Init {
+            creds: super::credentials::Credentials {
+                uid: 0,
+                euid: 0,
+                suid: 0,
+                fsuid: 0,
+                gid: 0,
+                egid: 0,
+                sgid: 0,
+                fsgid: 0,
+                groups: Rc::from([]),
+                effective: all,
+                permitted: all,
+                inheritable: 0,
+                bounding: all,
+                ambient: 0,
+                securebits: 0,
+            },
+            fs: Rc::new(crate::vfs::FsContext { umask: std::cell::Cell::new(0o22) }),
+            rlimits,
+            stdio: [None, None, None],
+            no_new_privs: false,
+        });
+        Rc::new(Self { host, kernel, next: std::cell::Cell::new(1) })
+    }
+
+    /// Starts a call of task 1; its number, to interrupt it, and its answer, with the output applied to memory.
+    pub fn start(self: &Rc<Self>, nr: u32, args: &[u64]) -> (u64, tokio::task::JoinHandle<v1::Answer>) {
+        let id = self.next.replace(self.next.get() + 1);
+        let mut six = args.to_vec();
+        six.resize(6, 0);
+        let call = v1::Syscall { call: id, tid: 1, nr, args: six, segments: Vec::new() };
+        let this = self.clone();
+        let handle = tokio::task::spawn_local(async move {
+            let answer = this.kernel.syscall(call).await;
+            this.host.apply(&answer);
+            answer
+        });
+        (id, handle)
+    }
+
+    /// Makes a call and gives `rax`.
+    pub async fn call(self: &Rc<Self>, nr: u32, args: &[u64]) -> i64 {
+        Self::rax(&self.start(nr, args).1.await.unwrap())
+    }
+
+    /// `rax` of an answer.
+    pub fn rax(answer: &v1::Answer) -> i64 {
+        match answer.outcome {
+            Some(v1::answer::Outcome::Result(n)) => n,
+            ref other => panic!("no result but {other:?}"),
+        }
+    }
+
+    /// Lets every other future run until it waits.
+    pub async fn settle(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads a value from the task's memory.
+    pub fn get<T: zerocopy::FromBytes>(&self, addr: u64) -> T {
+        T::read_from_bytes(&self.host.peek(addr, size_of::<T>())).unwrap()
+    }
+
+    /// Puts a value into the task's memory.
+    pub fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(&self, addr: u64, value: &T) {
+        self.host.poke(addr, value.as_bytes());
+    }
+}

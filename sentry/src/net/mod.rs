@@ -1,4 +1,6 @@
 //! Sockets.
 
+pub mod socket;
+
 /// The network of a sandbox.
 pub struct NetStack {}

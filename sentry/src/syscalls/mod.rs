@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use crate::table_stub::nr;
+pub(crate) use crate::table_stub::nr;
 use rsc_proto::v1::{Exec, MapFile};
 
 use crate::error::{SysError, SysResult};
@@ -15,9 +15,13 @@ use crate::kernel::file::Fut;
 use crate::kernel::memory::UserPtr;
 
 pub mod exec;
+pub mod fdtable;
 pub mod identity;
 pub mod info;
+pub mod io;
 pub mod limits;
+pub mod pipe;
+pub mod poll;
 pub mod prctl;
 pub mod process;
 
@@ -208,4 +212,32 @@ handlers! {
     GETRLIMIT => limits::getrlimit, 2;
     SETRLIMIT => limits::setrlimit, 2;
     PRLIMIT64 => limits::prlimit64, 4;
+    // Bytes
+    READ => io::read, 3;
+    WRITE => io::write, 3;
+    PREAD64 => io::pread64, 4;
+    PWRITE64 => io::pwrite64, 4;
+    READV => io::readv, 3;
+    WRITEV => io::writev, 3;
+    PREADV => io::preadv, 4;
+    PWRITEV => io::pwritev, 4;
+    PREADV2 => io::preadv2, 6;
+    PWRITEV2 => io::pwritev2, 6;
+    LSEEK => io::lseek, 3;
+    IOCTL => io::ioctl, 3;
+    // Descriptors
+    CLOSE => fdtable::close, 1;
+    CLOSE_RANGE => fdtable::close_range, 3;
+    DUP => fdtable::dup, 1;
+    DUP2 => fdtable::dup2, 2;
+    DUP3 => fdtable::dup3, 3;
+    FCNTL => fdtable::fcntl, 3;
+    PIPE => pipe::pipe, 1;
+    PIPE2 => pipe::pipe2, 2;
+    // Waiting for descriptors
+    POLL => poll::poll, 3;
+    PPOLL => poll::ppoll, 5;
+    SELECT => poll::select, 5;
+    PSELECT6 => poll::pselect6, 6;
+    RESTART_SYSCALL => poll::restart_syscall, 0;
 }
