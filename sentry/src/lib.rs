@@ -9,6 +9,4 @@ pub mod net;
 pub mod sandbox;
 pub mod server;
 pub mod syscalls;
-#[doc(hidden)]
-pub mod table_stub;
 pub mod vfs;

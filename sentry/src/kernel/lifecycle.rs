@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use crate::table_stub::nr;
 use rsc_proto::abi::{CloneFlags, Rlimit64};
+use rsc_proto::table::nr;
 use rsc_proto::v1::{self, task_event::What};
 use tokio::time::Instant;
 

@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use crate::table_stub as table;
 use rsc_proto::abi::Errno;
+use rsc_proto::table::{self, Support};
 use rsc_proto::v1::{self, answer};
 use tokio::time::Instant;
 
@@ -160,7 +160,7 @@ impl Kernel {
         let result = match syscalls::dispatch(cx.clone()) {
             Some(handler) => handler.await,
             // No handler, but the table lists it as native: strict placement asks, and this is the permission.
-            None if table::native_permitted(cx.nr, &cx.args, true) => Ok(Outcome::Native { report: false }),
+            None if table::native_permitted(cx.nr, &cx.args, false) => Ok(Outcome::Native { report: false }),
             None => Err(cx.kernel.without_handler(cx.nr).into()),
         };
         cx.kernel.in_flight.borrow_mut().remove(&cx.call);
@@ -183,8 +183,10 @@ impl Kernel {
 
     /// The errno of a call that has no handler: the table's, or `ENOSYS`, counted, and logged once a number.
     fn without_handler(&self, nr: u32) -> Errno {
-        let refused = table::lookup(nr).and_then(|s| s.support.refused());
-        let errno = refused.unwrap_or(Errno::ENOSYS);
+        let errno = match table::lookup(nr).map(|s| s.support) {
+            Some(Support::Refused(errno, _)) => errno,
+            _ => Errno::ENOSYS,
+        };
         if errno == Errno::ENOSYS {
             let mut seen = self.stats.unimplemented.borrow_mut();
             let n = seen.entry(nr).or_default();

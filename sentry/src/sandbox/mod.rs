@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::table_stub as table;
+use rsc_proto::table;
 use rsc_proto::v1::{self, down, up};
 use tokio::task::JoinSet;
 

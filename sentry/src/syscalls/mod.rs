@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-pub(crate) use crate::table_stub::nr;
+pub(crate) use rsc_proto::table::nr;
 use rsc_proto::v1::{Exec, MapFile};
 
 use crate::error::{SysError, SysResult};

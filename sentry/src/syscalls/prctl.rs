@@ -1,6 +1,5 @@
 //! prctl(2): what concerns names, identity and children. What concerns a thread's own machine state is native.
 
-use bytes::Bytes;
 use rsc_proto::abi::Errno;
 
 use super::Outcome;
@@ -15,8 +14,6 @@ const PR_GET_DUMPABLE: i32 = 3;
 const PR_SET_DUMPABLE: i32 = 4;
 const PR_GET_KEEPCAPS: i32 = 7;
 const PR_SET_KEEPCAPS: i32 = 8;
-const PR_SET_NAME: i32 = 15;
-const PR_GET_NAME: i32 = 16;
 const PR_CAPBSET_READ: i32 = 23;
 const PR_CAPBSET_DROP: i32 = 24;
 const PR_GET_SECUREBITS: i32 = 27;
@@ -26,7 +23,6 @@ const PR_GET_CHILD_SUBREAPER: i32 = 37;
 const PR_SET_NO_NEW_PRIVS: i32 = 38;
 const PR_GET_NO_NEW_PRIVS: i32 = 39;
 const PR_CAP_AMBIENT: i32 = 47;
-const COMM_LEN: usize = 16;
 
 /// prctl(2).
 pub async fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> SysResult<Outcome> {
@@ -34,21 +30,6 @@ pub async fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> 
     let value = |v: bool| Ok(Outcome::Value(u64::from(v)));
     let group = cx.task.group();
     match option {
-        PR_SET_NAME => {
-            let name = cx.mem.read_cstr(a2, COMM_LEN - 1).await?;
-            let name = match name {
-                Some(n) => n,
-                None => cx.mem.read_bytes(a2, COMM_LEN - 1).await?.to_vec(),
-            };
-            *cx.task.comm.borrow_mut() = name;
-            Ok(Outcome::Value(0))
-        }
-        PR_GET_NAME => {
-            let mut name = cx.task.comm.borrow().clone();
-            name.resize(COMM_LEN, 0);
-            cx.mem.write_bytes(a2, Bytes::from(name)).await?;
-            Ok(Outcome::Value(0))
-        }
         PR_GET_DUMPABLE => value(group.dumpable.get()),
         PR_SET_DUMPABLE if a2 <= 1 => {
             group.dumpable.set(a2 == 1);
@@ -101,7 +82,7 @@ pub async fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> 
         }
         PR_GET_NO_NEW_PRIVS if a2 == 0 && unused => value(cx.task.no_new_privs.get()),
         PR_CAP_AMBIENT => ambient(cx, a2, a3, a4 | a5),
-        _ if crate::table_stub::native_permitted(cx.nr, &cx.args, true) => Ok(Outcome::Native { report: false }),
+        _ if rsc_proto::table::native_permitted(cx.nr, &cx.args, false) => Ok(Outcome::Native { report: false }),
         _ => Err(Errno::EINVAL.into()),
     }
 }
