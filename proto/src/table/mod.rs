@@ -1,9 +1,11 @@
 //! The syscall table: what each call takes, where it may run, how far it is supported.
 //!
-//! Made by `build/table.rs` from `src/syscalls.tbl`, whose head describes the format. Dispatch, marshalling, the
+//! Made by `build/table.rs` from `src/syscalls.tbl`, whose head describes the format. Dispatch, marshalling ([`marshal`]), the
 //! strace-format log, filters ([`filter_rules`]) and `docs/syscalls.md` all come from it.
 
+pub mod marshal;
 mod native;
+mod ranges;
 
 pub use native::{filter_rules, native_permitted};
 
