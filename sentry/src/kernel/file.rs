@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
@@ -158,6 +158,12 @@ pub struct Written {
     pub end: u64,
 }
 
+/// Told when a description is released (its last descriptor closed, its last call done).
+pub trait Release {
+    /// The description with this id is gone.
+    fn released(&self, file: u64);
+}
+
 /// An open file description, shared by the descriptors that dup(2) and fork(2) made of it. Dropping the last one releases it.
 pub struct File {
     ops: Box<dyn FileOps>,
@@ -174,6 +180,15 @@ pub struct File {
     pub id: u64,
     /// Scratch for the family that made it.
     pub private: RefCell<Option<Box<dyn Any>>>,
+    watchers: RefCell<Vec<Weak<dyn Release>>>,
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        for watcher in self.watchers.take().iter().filter_map(Weak::upgrade) {
+            watcher.released(self.id);
+        }
+    }
 }
 
 thread_local! {
@@ -202,7 +217,15 @@ impl File {
             owner_signal: Cell::new(0),
             id,
             private: RefCell::new(None),
+            watchers: RefCell::default(),
         })
+    }
+
+    /// Has `watcher` told of the release. Telling it twice is as telling it once.
+    pub fn on_release(&self, watcher: Weak<dyn Release>) {
+        let mut watchers = self.watchers.borrow_mut();
+        watchers.retain(|w| w.strong_count() > 0 && !w.ptr_eq(&watcher));
+        watchers.push(watcher);
     }
 
     /// What the file can do.

@@ -14,6 +14,8 @@ use crate::kernel::fd::Fd;
 use crate::kernel::file::Fut;
 use crate::kernel::memory::UserPtr;
 
+pub mod epoll;
+pub mod eventfd;
 pub mod exec;
 pub mod fdtable;
 pub mod identity;
@@ -24,6 +26,7 @@ pub mod pipe;
 pub mod poll;
 pub mod prctl;
 pub mod process;
+pub mod timerfd;
 
 /// What a handler decides.
 #[derive(Debug)]
@@ -240,4 +243,15 @@ handlers! {
     SELECT => poll::select, 5;
     PSELECT6 => poll::pselect6, 6;
     RESTART_SYSCALL => poll::restart_syscall, 0;
+    EPOLL_CREATE => epoll::epoll_create, 1;
+    EPOLL_CREATE1 => epoll::epoll_create1, 1;
+    EPOLL_CTL => epoll::epoll_ctl, 4;
+    EPOLL_WAIT => epoll::epoll_wait, 4;
+    EPOLL_PWAIT => epoll::epoll_pwait, 6;
+    EPOLL_PWAIT2 => epoll::epoll_pwait2, 6;
+    EVENTFD => eventfd::eventfd, 1;
+    EVENTFD2 => eventfd::eventfd2, 2;
+    TIMERFD_CREATE => timerfd::timerfd_create, 2;
+    TIMERFD_SETTIME => timerfd::timerfd_settime, 4;
+    TIMERFD_GETTIME => timerfd::timerfd_gettime, 2;
 }
