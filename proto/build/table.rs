@@ -67,6 +67,7 @@ const FLAG_SETS: &[&str] = &[
     "shut",
     "arch",
     "close_range",
+    "fdflags",
 ];
 
 struct Arg {

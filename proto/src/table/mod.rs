@@ -1,11 +1,14 @@
 //! The syscall table: what each call takes, where it may run, how far it is supported.
 //!
 //! Made by `build/table.rs` from `src/syscalls.tbl`, whose head describes the format. Dispatch, marshalling ([`marshal`]), the
-//! strace-format log, filters ([`filter_rules`]) and `docs/syscalls.md` all come from it.
+//! strace-format log ([`strace`]), filters ([`filter_rules`]) and `docs/syscalls.md` ([`docs`]) all come from it.
 
+pub mod docs;
 pub mod marshal;
 mod native;
 mod ranges;
+pub mod strace;
+mod strace_flags;
 
 pub use native::{filter_rules, native_permitted};
 
@@ -145,6 +148,7 @@ pub enum FlagSet {
     Shut,
     Arch,
     CloseRange,
+    Fdflags,
 }
 
 /// What lies behind a pointer.
