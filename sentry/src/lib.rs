@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+pub mod fs;
 pub mod gofer;
 pub mod ipc;
 pub mod kernel;

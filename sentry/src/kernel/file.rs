@@ -137,6 +137,12 @@ pub trait FileOps: Any {
         ready(Err(Errno::ENODEV))
     }
 
+    /// Opens the same object once more, by `/proc/PID/fd/N` (pipes, terminals). Default: as for sockets.
+    fn reopen(&self, flags: OpenFlags) -> Result<Box<dyn FileOps>, Errno> {
+        let _ = flags;
+        Err(Errno::ENXIO)
+    }
+
     /// The status flags are about to change (fcntl `F_SETFL`).
     fn set_status(&self, flags: OpenFlags) {
         let _ = flags;

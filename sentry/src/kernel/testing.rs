@@ -10,6 +10,8 @@ use rsc_proto::v1;
 
 use super::file::{Fut, ready};
 use super::host::ComputeHost;
+use crate::fs::tmpfs::{TmpFs, TmpfsOptions};
+use crate::vfs::{FsContext, Vfs};
 
 /// Where the fake task's memory begins.
 pub const BASE: u64 = 0x10_0000;
@@ -147,12 +149,15 @@ impl TestBox {
     /// One with 256 KiB of memory, no descriptors, root's credentials without limits.
     pub fn new() -> Rc<Self> {
         let host = FakeHost::new(256 << 10);
+        let root = TmpFs::new(1, host.clone(), TmpfsOptions { mode: 0o755, ..Default::default() });
+        let vfs = Vfs::new(host.clone(), root, rsc_proto::abi::MountFlags::empty());
+        let fs = FsContext::new(vfs.root(), vfs.root(), 0o22);
         let kernel = super::Kernel::new(super::KernelParts {
             id: "test".into(),
             host: host.clone(),
             facts: v1::HostFacts::default(),
             uts: super::UtsNames { nodename: "test".into(), domainname: "(none)".into() },
-            vfs: Rc::new(crate::vfs::Vfs {}),
+            vfs,
             net: Rc::new(crate::net::NetStack {}),
         });
         let all = (1u64 << 41) - 1;
@@ -177,7 +182,7 @@ impl TestBox {
                 ambient: 0,
                 securebits: 0,
             },
-            fs: Rc::new(crate::vfs::FsContext { umask: std::cell::Cell::new(0o22) }),
+            fs,
             rlimits,
             stdio: [None, None, None],
             no_new_privs: false,

@@ -1,24 +1,143 @@
-//! Mounts, dentries, path walk.
+//! Mounts, dentries, path walk, permissions: what all file systems have in common. The trees themselves are in `fs`.
+//!
+//! One thread, no locks. Inodes know nothing of names, dentries nothing of mounts.
+
+pub mod arena;
+mod context;
+mod dentry;
+pub mod inode;
+mod mount;
+pub mod names;
+pub mod open;
+pub mod permission;
+mod walk;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// A place in the tree: a dentry on a mount.
-#[derive(Clone)]
-pub struct Location {}
+use rsc_proto::abi::{Errno, MountFlags};
 
-/// Working directory, root and umask of one or more tasks.
-pub struct FsContext {
-    /// umask(2).
-    pub umask: Cell<u32>,
+use crate::kernel::host::ComputeHost;
+
+pub use context::FsContext;
+pub use dentry::{Dentry, DentryCache};
+pub use inode::{Asker, Attr, FileSystem, Inode, Magic};
+pub use mount::{Location, Mount, MountTable};
+pub use permission::Access;
+pub use walk::{Found, Last, Walker};
+
+/// The mount namespace of a sandbox.
+pub struct Vfs {
+    /// All mounts.
+    pub mounts: MountTable,
+    /// Names that were used lately.
+    pub dentries: DentryCache,
+    /// The other side, for file mappings.
+    pub host: Rc<dyn ComputeHost>,
+    root: Rc<Mount>,
+    next_dev: Cell<u32>,
 }
 
-impl FsContext {
-    /// A copy for a task that does not share it.
-    pub fn fork(&self) -> Rc<Self> {
-        Rc::new(Self { umask: self.umask.clone() })
+impl Vfs {
+    /// A tree of nothing but `root`.
+    pub fn new(host: Rc<dyn ComputeHost>, root: Rc<dyn FileSystem>, flags: MountFlags) -> Rc<Self> {
+        let mounts = MountTable::default();
+        let dentry = Dentry::root(root.root());
+        let source = root.kind();
+        let root = mounts.mount(None, root, dentry, flags, source);
+        Rc::new(Self { mounts, dentries: DentryCache::default(), host, root, next_dev: Cell::new(32) })
+    }
+
+    /// The root of all.
+    pub fn root(&self) -> Location {
+        self.root.root_location()
+    }
+
+    /// A device number for a file system without a device.
+    pub fn new_dev(&self) -> u64 {
+        let minor = self.next_dev.replace(self.next_dev.get() + 1);
+        rsc_proto::abi::makedev(0, minor)
+    }
+
+    /// Mounts a whole file system on a place.
+    pub fn mount(&self, at: &Location, fs: Rc<dyn FileSystem>, flags: MountFlags, source: &str) -> Rc<Mount> {
+        let at = self.mounts.cross(at.clone());
+        let root = Dentry::root(fs.root());
+        self.mounts.mount(Some(&at), fs, root, flags, source)
+    }
+
+    /// Mounts what is seen at `what` on another place as well.
+    pub fn bind(&self, at: &Location, what: &Location, flags: MountFlags) -> Rc<Mount> {
+        let at = self.mounts.cross(at.clone());
+        self.mounts.mount(Some(&at), what.mount.fs.clone(), what.dentry.clone(), flags, &what.mount.source)
+    }
+
+    /// The path of a place as seen from `root`; the flag tells whether it is below it. Linux: prepend_path().
+    pub fn path_of(&self, at: &Location, root: &Location) -> (Vec<u8>, bool) {
+        let mut names: Vec<Rc<[u8]>> = Vec::new();
+        let mut at = at.clone();
+        let reachable = loop {
+            if at == *root {
+                break true;
+            }
+            if at.dentry.id == at.mount.root.id {
+                match at.mount.parent() {
+                    Some(outer) => at = outer,
+                    None => {
+                        if at.mount.id == 0 {
+                            names.push(at.dentry.name());
+                        }
+                        break false;
+                    }
+                }
+                continue;
+            }
+            names.push(at.dentry.name());
+            match at.dentry.parent() {
+                Some(parent) => at = at.at(parent),
+                None => break false,
+            }
+        };
+        let mut path = Vec::new();
+        for name in names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        (path, reachable)
+    }
+
+    /// As `/proc/PID/fd/N` and `/proc/PID/exe` show a place: with ` (deleted)` behind a name that is gone. Linux: d_path().
+    pub fn display_path(&self, at: &Location, root: &Location) -> Vec<u8> {
+        let (mut path, _) = self.path_of(at, root);
+        if at.dentry.is_unlinked() {
+            path.extend_from_slice(b" (deleted)");
+        }
+        path
+    }
+
+    /// getcwd(2): the path of a directory, or `ENOENT` when it was removed.
+    pub fn cwd_path(&self, at: &Location, root: &Location) -> Result<Vec<u8>, Errno> {
+        if at.dentry.is_unlinked() {
+            return Err(Errno::ENOENT);
+        }
+        let (path, reachable) = self.path_of(at, root);
+        if reachable {
+            return Ok(path);
+        }
+        let mut all = b"(unreachable)".to_vec();
+        all.extend_from_slice(&path);
+        Ok(all)
+    }
+
+    /// Ends everything: mounts, dentries and file systems let each other go.
+    pub fn shutdown(&self) {
+        self.mounts.clear();
+        self.dentries.clear();
     }
 }
 
-/// The mount namespace of a sandbox.
-pub struct Vfs {}
+#[cfg(test)]
+mod tests;
