@@ -1,8 +1,25 @@
 //! Connections between supervisors and sentries: addresses, streams, TLS, tokens and peer identities.
+//!
+//! A client makes a [`Dialer`] from a [`SentryUrl`] (or an inherited socket) and asks it for channels. A server binds
+//! [`Listener`]s, merges them into one [`Incoming`], and turns a request's [`Proof`] and token into a [`Peer`] by its [`Guard`].
 
+mod auth;
+mod dial;
+mod listen;
 mod peer;
+mod stream;
+mod tls;
+mod tune;
+mod url;
 
+pub use auth::{Guard, Proof, TokenFileError, Tokens, client_token};
+pub use dial::{DialError, Dialer, error_chain};
+pub use listen::{Incoming, ListenAddr, ListenError, Listener};
 pub use peer::{Exports, Identity, Peer};
+pub use stream::{Accepted, Stream};
+pub use tls::{ClientCertificates, ClientTls, ServerTls, TlsError};
+pub use tune::server;
+pub use url::{SentryUrl, UrlError};
 
 /// The version of the session protocol. Both sides must speak the same one.
 pub const PROTOCOL_VERSION: u32 = 1;
