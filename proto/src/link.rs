@@ -10,9 +10,12 @@
 use std::collections::VecDeque;
 
 mod port;
+mod relay;
 pub use port::{Outflow, Port};
+pub use relay::{Chunks, RelayError, chunk, relay};
 
-/// Bounds on what one side keeps for the other: unsent and unacknowledged bodies together.
+/// Bounds on what one side keeps for the other: unsent and unacknowledged bodies together. They must be larger than what a
+/// receiver may leave unacknowledged (64 frames, 256 KiB).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Number of bodies.

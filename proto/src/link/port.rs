@@ -152,12 +152,15 @@ impl<B: Clone> Port<B> {
         Ok(())
     }
 
-    /// The connection is gone: its outflow ends, bodies are kept for the next.
-    pub fn disconnect(&self) {
+    /// The connection with this number is gone: its outflow ends, bodies are kept for the next. Of no effect when a newer
+    /// connection has taken over.
+    pub fn disconnect(&self, connection: u64) {
         let mut state = self.lock();
-        state.generation += 1;
-        state.open = false;
-        wake(state);
+        if state.generation == connection {
+            state.generation += 1;
+            state.open = false;
+            wake(state);
+        }
     }
 }
 
@@ -174,6 +177,13 @@ pub struct Outflow<B> {
     port: Port<B>,
     generation: u64,
     first: Option<Frame<B>>,
+}
+
+impl<B> Outflow<B> {
+    /// The connection's number at its port.
+    pub fn connection(&self) -> u64 {
+        self.generation
+    }
 }
 
 // Nothing in it is pinned.
