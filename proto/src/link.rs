@@ -237,6 +237,13 @@ impl<B: Clone> Link<B> {
         Ok(())
     }
 
+    /// Drops what is kept. The link is of no use afterwards.
+    fn clear(&mut self) {
+        self.cursor = self.acked;
+        self.kept.clear();
+        self.bytes = 0;
+    }
+
     fn release(&mut self, ack: u64) {
         while self.acked < ack {
             let Some(kept) = self.kept.pop_front() else { break };

@@ -3,5 +3,6 @@
 
 pub mod cli;
 pub mod lifecycle;
+pub mod session;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -80,6 +80,16 @@ impl<B: Clone> Port<B> {
         }
     }
 
+    /// Gives up: drops what is kept, ends the outflow, and takes nothing any more.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.finished = true;
+        state.generation += 1;
+        state.open = false;
+        state.link.clear();
+        wake(state);
+    }
+
     /// Sends a body outside the sequence (ping, pong): lost when the connection breaks.
     pub fn urgent(&self, body: B) {
         let mut state = self.lock();
@@ -115,6 +125,12 @@ impl<B: Clone> Port<B> {
     /// Whether all that was pushed has been acknowledged.
     pub fn is_drained(&self) -> bool {
         self.lock().link.is_drained()
+    }
+
+    /// Whether all that was pushed has been handed to the present connection.
+    pub fn is_flushed(&self) -> bool {
+        let state = self.lock();
+        state.open && state.link.is_flushed()
     }
 
     /// Ready when a body can be pushed without overflow: for senders that can be made to wait.

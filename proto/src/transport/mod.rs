@@ -37,3 +37,10 @@ pub fn build() -> String {
     let table: String = table_digest().iter().take(4).map(|b| format!("{b:02x}")).collect();
     format!("rsc {} (protocol {PROTOCOL_VERSION}, table {table})", env!("CARGO_PKG_VERSION"))
 }
+
+/// Whether a stream's error means that the peer broke the rules (a message that can't be decoded, or is too long), as opposed to
+/// the connection breaking: those errors have a source, and most of them other codes.
+pub fn is_violation(status: &tonic::Status) -> bool {
+    use std::error::Error as _;
+    matches!(status.code(), tonic::Code::Internal | tonic::Code::OutOfRange) && status.source().is_none()
+}

@@ -3,10 +3,11 @@
 use super::auth::Proof;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsStream;
 use tokio_vsock::VsockStream;
 use tonic::transport::server::Connected;
@@ -79,9 +80,15 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// A connection over a socket which this process inherited.
-    pub fn inherited(stream: UnixStream) -> Self {
-        Accepted { stream: Stream::Unix(stream), proof: Proof::inherited(), _permit: None }
+    /// A connection over a socket which this process inherited, and a future that completes when it is closed.
+    pub fn inherited(stream: UnixStream) -> (Self, impl Future<Output = ()> + 'static) {
+        let open = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&open).try_acquire_owned().ok();
+        let accepted = Accepted { stream: Stream::Unix(stream), proof: Proof::inherited(), _permit: permit };
+        let closed = async move {
+            let _ = open.acquire().await;
+        };
+        (accepted, closed)
     }
 }
 
