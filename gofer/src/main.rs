@@ -1,0 +1,5 @@
+//! The `gofer` binary.
+
+fn main() -> std::process::ExitCode {
+    rsc_gofer::main_from_args(std::env::args_os())
+}
