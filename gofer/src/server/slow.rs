@@ -5,7 +5,7 @@ use crate::sys::{Result, fs};
 use rsc_proto::gofer::{self as wire, Outcome, Reply};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
 /// Threads. One long `fsync` shall not hold up all others.
 const THREADS: usize = 2;
@@ -42,13 +42,17 @@ impl Helpers {
     pub(super) fn start(wire: &Arc<Wire>) -> std::io::Result<Helpers> {
         let (sender, receiver) = sync_channel(WAITING);
         let receiver = Arc::new(Mutex::new(receiver));
+        // A thread's beginning makes calls that the filter refuses: it has to be over.
+        let begun = Arc::new(Barrier::new(THREADS + 1));
         for _ in 0..THREADS {
-            let (wire, receiver) = (wire.clone(), receiver.clone());
-            std::thread::Builder::new()
-                .name("slow".into())
-                .stack_size(128 << 10)
-                .spawn(move || help(&wire, &receiver))?;
+            let (wire, receiver, begun) = (wire.clone(), receiver.clone(), begun.clone());
+            let thread = std::thread::Builder::new().name("slow".into()).stack_size(128 << 10);
+            thread.spawn(move || {
+                begun.wait();
+                help(&wire, &receiver);
+            })?;
         }
+        begun.wait();
         Ok(Helpers(sender))
     }
 
