@@ -11,7 +11,7 @@ use crate::kernel::memory::UserPtr;
 /// What `uname -v` shows.
 pub const VERSION: &str = "#1 SMP rsc";
 /// The release when the compute host's is not known.
-const RELEASE: &str = "6.1.0";
+pub const RELEASE: &str = "6.1.0";
 /// Bytes that one getrandom(2) gives.
 const RANDOM_MAX: usize = 1 << 25;
 

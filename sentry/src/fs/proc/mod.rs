@@ -1,0 +1,121 @@
+//! proc(5): what tasks and the system tell of themselves. Files are made when they are opened; nothing is kept.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rsc_proto::abi::{Errno, mode};
+
+use super::pseudo::{Content, Dir, GenDir, GenFile, GenLink, Listing, Node, Opener, PseudoFs};
+use crate::kernel::Kernel;
+use crate::kernel::file::{DirEntry, Fut, ready};
+use crate::vfs::inode::d_type;
+use crate::vfs::{Asker, FileSystem, Inode};
+
+mod pid;
+mod process;
+mod system;
+
+/// f_type of proc. statfs(2).
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+const FILE: u32 = mode::S_IFREG | 0o444;
+const DIR: u32 = mode::S_IFDIR | 0o555;
+const LINK: u32 = mode::S_IFLNK | 0o777;
+/// Numbers below are those of files of the whole system.
+const FIRST_PID_INO: u64 = 1 << 20;
+
+/// A file made by a function of the kernel.
+struct Made(fn(&Kernel) -> String);
+
+impl Content for Made {
+    fn read<'a>(&'a self, opener: &'a Opener) -> Fut<'a, Result<Vec<u8>, Errno>> {
+        ready(opener.kernel().map(|k| (self.0)(&k).into_bytes()))
+    }
+
+    fn write<'a>(&'a self, _: &'a Opener, _: u64, _: Bytes) -> Fut<'a, Result<usize, Errno>> {
+        ready(Err(Errno::EACCES))
+    }
+}
+
+/// The root's entries: fixed ones, `self`, and a directory for each thread group.
+struct Root {
+    dev: u64,
+    fixed: Dir,
+}
+
+impl Root {
+    fn pid_dir(&self, name: &[u8], asker: Asker<'_>) -> Option<Rc<dyn Inode>> {
+        let tid = pid::parse(name)?;
+        let task = asker.kernel?.tasks.get(tid)?;
+        Some(pid::directory(self.dev, &task, false))
+    }
+}
+
+impl Listing for Root {
+    fn lookup(&self, name: &[u8], asker: Asker<'_>) -> Result<Rc<dyn Inode>, Errno> {
+        match self.fixed.inode().lookup(name, asker) {
+            Err(Errno::ENOENT) => self.pid_dir(name, asker).ok_or(Errno::ENOENT),
+            r => r,
+        }
+    }
+
+    fn list(&self, opener: &Opener, from: u64) -> Vec<DirEntry> {
+        let mut entries = self.fixed.list(opener, from);
+        let Ok(kernel) = opener.kernel() else { return entries };
+        for group in kernel.tasks.groups() {
+            let next = FIRST_PID_INO + u64::from(group.tgid);
+            if next > from {
+                entries.push(DirEntry {
+                    ino: pid::ino(group.tgid, 0),
+                    next,
+                    kind: d_type(DIR),
+                    name: group.tgid.to_string().into_bytes(),
+                });
+            }
+        }
+        entries
+    }
+}
+
+/// Makes directories as needed and puts a file at `path`.
+fn put(dev: u64, ino: &mut u64, dirs: &mut Vec<(String, Dir)>, path: &str, file: Rc<dyn Inode>) {
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if !dirs.iter().any(|(p, _)| p == parent) {
+        *ino += 1;
+        let dir = Dir::new(Node::new(dev, *ino, DIR));
+        let inode = dir.inode();
+        dirs.push((parent.to_owned(), dir));
+        put(dev, ino, dirs, parent, inode);
+    }
+    if let Some((_, dir)) = dirs.iter().find(|(p, _)| p == parent) {
+        dir.add(name, file);
+    }
+}
+
+/// A new proc for a sandbox, with device number `dev`.
+pub fn mount(dev: u64) -> Rc<dyn FileSystem> {
+    let mut ino = 1;
+    let mut dirs = vec![(String::new(), Dir::new(Node::new(dev, 1, DIR)))];
+    let mut file = |ino: &mut u64, make: fn(&Kernel) -> String| -> Rc<dyn Inode> {
+        *ino += 1;
+        GenFile::new(Node::new(dev, *ino, FILE), Made(make))
+    };
+    for (name, make) in system::FILES {
+        let f = file(&mut ino, *make);
+        put(dev, &mut ino, &mut dirs, name, f);
+    }
+    for (name, make) in system::SYSCTLS {
+        let f = file(&mut ino, *make);
+        put(dev, &mut ino, &mut dirs, &format!("sys/{name}"), f);
+    }
+    for (name, target) in [("mounts", "self/mounts"), ("net", "self/net")] {
+        ino += 1;
+        put(dev, &mut ino, &mut dirs, name, GenLink::new(Node::new(dev, ino, LINK), target));
+    }
+    ino += 1;
+    put(dev, &mut ino, &mut dirs, "self", GenLink::new(Node::new(dev, ino, LINK), pid::SelfLink { thread: false }));
+    ino += 1;
+    put(dev, &mut ino, &mut dirs, "thread-self", GenLink::new(Node::new(dev, ino, LINK), pid::SelfLink { thread: true }));
+    let fixed = dirs.swap_remove(0).1;
+    let root = GenDir::new(Node::new(dev, 1, DIR), Root { dev, fixed });
+    PseudoFs::new("proc", PROC_SUPER_MAGIC, root)
+}
