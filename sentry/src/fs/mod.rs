@@ -2,7 +2,9 @@
 
 pub mod anon;
 pub mod dev;
+pub mod proc;
 pub mod pseudo;
+pub mod sys;
 pub mod tmpfs;
 
 use rsc_proto::abi::Timespec;

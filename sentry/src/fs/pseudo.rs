@@ -351,6 +351,11 @@ impl Dir {
         self
     }
 
+    /// Its entries, for a directory that has others besides.
+    pub fn list(&self, opener: &Opener, from: u64) -> Vec<DirEntry> {
+        self.entries.list(opener, from)
+    }
+
     /// The directory as an inode.
     pub fn inode(&self) -> Rc<dyn Inode> {
         self.dir.clone()

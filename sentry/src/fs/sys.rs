@@ -58,10 +58,8 @@ pub fn mount(dev: u64, cpus: u32) -> Rc<dyn FileSystem> {
     let node = m.with(nodes);
     let system = m.with(vec![("cpu", cpu.inode()), ("node", node)]);
     let devices = m.with(vec![("system", system)]);
-    let thp = vec![
-        ("enabled", m.file("always [madvise] never\n".into())),
-        ("hpage_pmd_size", m.file("2097152\n".into())),
-    ];
+    let thp =
+        vec![("enabled", m.file("always [madvise] never\n".into())), ("hpage_pmd_size", m.file("2097152\n".into()))];
     let thp = m.with(thp);
     let mm = m.with(vec![("transparent_hugepage", thp)]);
     let kernel = m.with(vec![("mm", mm)]);

@@ -30,12 +30,12 @@ use crate::error::SysError;
 use crate::ipc::limits::Limits;
 use crate::net::NetStack;
 use crate::syscalls::{self, Outcome};
-use crate::vfs::Vfs;
+use crate::vfs::{Location, Vfs};
 use cx::Cx;
 use file::{Fut, ready};
 use host::ComputeHost;
 use memory::UserMemory;
-use task::TaskTable;
+use task::{Task, TaskTable};
 use wait::Wakeup;
 
 /// Names that uname(2) shows and sethostname(2) changes.
@@ -82,6 +82,8 @@ pub struct Kernel {
     pub path: RefCell<Option<Vec<u8>>>,
     /// The next pipe's, socket's or anonymous file's inode number.
     pub next_ino: Cell<u64>,
+    /// Where the files were opened that tasks have mapped, by `FileSource.file`.
+    mapped: RefCell<BTreeMap<u64, Location>>,
     /// Calls in flight, to be interrupted.
     in_flight: RefCell<BTreeMap<u64, Rc<Wakeup>>>,
     this: Weak<Kernel>,
@@ -119,6 +121,7 @@ impl Kernel {
             started: Instant::now(),
             path: RefCell::default(),
             next_ino: Cell::new(1),
+            mapped: RefCell::default(),
             in_flight: RefCell::default(),
             this: this.clone(),
         })
@@ -206,6 +209,18 @@ impl Kernel {
         }
     }
 
+    /// A file was mapped or executed: `/proc/PID/maps` will show it by this name.
+    pub fn name_mapping(&self, file: u64, at: &Location) {
+        self.mapped.borrow_mut().insert(file, at.clone());
+    }
+
+    /// The path that `/proc/PID/maps` shows for a mapped file; empty if it is not known.
+    pub fn mapped_path(&self, file: u64, viewer: &Task) -> String {
+        let Some(at) = self.mapped.borrow().get(&file).cloned() else { return String::new() };
+        let root = viewer.fs.borrow().root();
+        String::from_utf8_lossy(&self.vfs.display_path(&at, &root)).into_owned()
+    }
+
     /// Time since the compute host booted.
     pub fn uptime(&self) -> std::time::Duration {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -217,6 +232,8 @@ impl Kernel {
         for tid in self.tasks.ids() {
             self.tasks.remove(tid);
         }
+        self.mapped.take();
+        self.vfs.shutdown();
     }
 
     /// Calls that have not been answered.

@@ -5,12 +5,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rsc_proto::abi::{Errno, mode};
 
-use super::pseudo::{Content, Dir, GenDir, GenFile, GenLink, Listing, Node, Opener, PseudoFs};
+use super::pseudo::{Content, Dir, GenDir, GenFile, GenLink, Listing, Node, Opener, PseudoFs, Target};
 use crate::kernel::Kernel;
 use crate::kernel::file::{DirEntry, Fut, ready};
 use crate::vfs::inode::d_type;
 use crate::vfs::{Asker, FileSystem, Inode};
 
+mod mounts;
 mod pid;
 mod process;
 mod system;
@@ -76,46 +77,57 @@ impl Listing for Root {
     }
 }
 
-/// Makes directories as needed and puts a file at `path`.
-fn put(dev: u64, ino: &mut u64, dirs: &mut Vec<(String, Dir)>, path: &str, file: Rc<dyn Inode>) {
-    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-    if !dirs.iter().any(|(p, _)| p == parent) {
-        *ino += 1;
-        let dir = Dir::new(Node::new(dev, *ino, DIR));
-        let inode = dir.inode();
-        dirs.push((parent.to_owned(), dir));
-        put(dev, ino, dirs, parent, inode);
+/// Makes the fixed part of the tree: files at paths, their directories as they are needed.
+struct Maker {
+    dev: u64,
+    ino: u64,
+    dirs: Vec<(String, Dir)>,
+}
+
+impl Maker {
+    fn node(&mut self, mode: u32) -> Node {
+        self.ino += 1;
+        Node::new(self.dev, self.ino, mode)
     }
-    if let Some((_, dir)) = dirs.iter().find(|(p, _)| p == parent) {
-        dir.add(name, file);
+
+    fn put(&mut self, path: &str, inode: Rc<dyn Inode>) {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if !self.dirs.iter().any(|(p, _)| p == parent) {
+            let dir = Dir::new(self.node(DIR));
+            let inode = dir.inode();
+            self.dirs.push((parent.to_owned(), dir));
+            self.put(parent, inode);
+        }
+        if let Some((_, dir)) = self.dirs.iter().find(|(p, _)| p == parent) {
+            dir.add(name, inode);
+        }
+    }
+
+    fn file(&mut self, path: &str, make: fn(&Kernel) -> String) {
+        let inode = GenFile::new(self.node(FILE), Made(make));
+        self.put(path, inode);
+    }
+
+    fn link(&mut self, path: &str, target: impl Target) {
+        let inode = GenLink::new(self.node(LINK), target);
+        self.put(path, inode);
     }
 }
 
 /// A new proc for a sandbox, with device number `dev`.
 pub fn mount(dev: u64) -> Rc<dyn FileSystem> {
-    let mut ino = 1;
-    let mut dirs = vec![(String::new(), Dir::new(Node::new(dev, 1, DIR)))];
-    let mut file = |ino: &mut u64, make: fn(&Kernel) -> String| -> Rc<dyn Inode> {
-        *ino += 1;
-        GenFile::new(Node::new(dev, *ino, FILE), Made(make))
-    };
+    let mut m = Maker { dev, ino: 1, dirs: vec![(String::new(), Dir::new(Node::new(dev, 1, DIR)))] };
     for (name, make) in system::FILES {
-        let f = file(&mut ino, *make);
-        put(dev, &mut ino, &mut dirs, name, f);
+        m.file(name, *make);
     }
     for (name, make) in system::SYSCTLS {
-        let f = file(&mut ino, *make);
-        put(dev, &mut ino, &mut dirs, &format!("sys/{name}"), f);
+        m.file(&format!("sys/{name}"), *make);
     }
-    for (name, target) in [("mounts", "self/mounts"), ("net", "self/net")] {
-        ino += 1;
-        put(dev, &mut ino, &mut dirs, name, GenLink::new(Node::new(dev, ino, LINK), target));
-    }
-    ino += 1;
-    put(dev, &mut ino, &mut dirs, "self", GenLink::new(Node::new(dev, ino, LINK), pid::SelfLink { thread: false }));
-    ino += 1;
-    put(dev, &mut ino, &mut dirs, "thread-self", GenLink::new(Node::new(dev, ino, LINK), pid::SelfLink { thread: true }));
-    let fixed = dirs.swap_remove(0).1;
+    m.link("mounts", "self/mounts");
+    m.link("net", "self/net");
+    m.link("self", pid::SelfLink { thread: false });
+    m.link("thread-self", pid::SelfLink { thread: true });
+    let fixed = m.dirs.swap_remove(0).1;
     let root = GenDir::new(Node::new(dev, 1, DIR), Root { dev, fixed });
     PseudoFs::new("proc", PROC_SUPER_MAGIC, root)
 }

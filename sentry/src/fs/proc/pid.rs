@@ -5,8 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rsc_proto::abi::{Errno, mode};
 
-use super::process;
 use super::{DIR, FILE, LINK};
+use super::{mounts, process};
 use crate::fs::pseudo::{Content, GenDir, GenFile, GenLink, Listing, Node, Opener, Target};
 use crate::kernel::Kernel;
 use crate::kernel::fd::Fd;
@@ -22,7 +22,10 @@ pub(super) fn ino(tid: u32, index: u64) -> u64 {
 
 /// A decimal number as Linux reads names of processes: no sign, no leading zero.
 pub(super) fn parse(name: &[u8]) -> Option<u32> {
-    if name.first().is_none_or(|c| !(b'1'..=b'9').contains(c)) || name.len() > 10 || !name.iter().all(u8::is_ascii_digit) {
+    if name.first().is_none_or(|c| !(b'1'..=b'9').contains(c))
+        || name.len() > 10
+        || !name.iter().all(u8::is_ascii_digit)
+    {
         return None;
     }
     std::str::from_utf8(name).ok()?.parse().ok()
@@ -117,11 +120,11 @@ impl Content for TaskFile {
                 Text::Maps => process::maps(&kernel, &task).await?.into_bytes(),
                 Text::Mountinfo => {
                     let root = task.fs.borrow().root();
-                    kernel.vfs.mountinfo(&root)
+                    mounts::mountinfo(&kernel, &root)
                 }
                 Text::Mounts => {
                     let root = task.fs.borrow().root();
-                    kernel.vfs.mounts_text(&root)
+                    mounts::mounts(&kernel, &root)
                 }
                 Text::OomScore => b"0\n".to_vec(),
                 Text::OomScoreAdj => format!("{}\n", group.oom_score_adj.get()).into_bytes(),
@@ -141,7 +144,8 @@ impl Content for TaskFile {
             if self.text != Text::OomScoreAdj {
                 return Err(Errno::EPERM);
             }
-            let value: i32 = std::str::from_utf8(&data).ok().and_then(|s| s.trim().parse().ok()).ok_or(Errno::EINVAL)?;
+            let value: i32 =
+                std::str::from_utf8(&data).ok().and_then(|s| s.trim().parse().ok()).ok_or(Errno::EINVAL)?;
             if !(-1000..=1000).contains(&value) {
                 return Err(Errno::EINVAL);
             }
@@ -296,12 +300,21 @@ impl Listing for Threads {
 
 /// `net`: tables of sockets, as far as anybody reads them.
 const NET_FILES: &[(&str, &str)] = &[
-    ("dev", "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n"),
+    (
+        "dev",
+        "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n    lo:       0       0    0    0    0     0          0         0        0       0    0    0    0     0       0          0\n",
+    ),
     ("if_inet6", "00000000000000000000000000000001 01 80 10 80       lo\n"),
     ("route", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"),
     ("tcp", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"),
-    ("tcp6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"),
-    ("udp", "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"),
+    (
+        "tcp6",
+        "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
+    ),
+    (
+        "udp",
+        "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n",
+    ),
     ("unix", "Num       RefCount Protocol Flags    Type St Inode Path\n"),
 ];
 

@@ -99,7 +99,7 @@ pub(super) async fn maps(kernel: &Kernel, task: &Rc<Task>) -> Result<String, Err
         let head: Vec<&str> = fields.by_ref().take(5).collect();
         let name = fields.next().unwrap_or_default().trim_start();
         let path = match name.strip_prefix("rsc:").and_then(|n| n.parse().ok()) {
-            Some(file) => kernel.vfs.mapped_path(file).unwrap_or_default(),
+            Some(file) => kernel.mapped_path(file, task),
             None if name.starts_with('[') => name.to_owned(),
             None => String::new(),
         };

@@ -5,8 +5,11 @@ use std::fmt::Write;
 use crate::kernel::Kernel;
 use crate::syscalls::info;
 
+/// A file's path and what makes its text.
+type Entry = (&'static str, fn(&Kernel) -> String);
+
 /// The files right below `/proc`, and what makes them.
-pub(super) const FILES: &[(&str, fn(&Kernel) -> String)] = &[
+pub(super) const FILES: &[Entry] = &[
     ("cgroups", |_| "#subsys_name\thierarchy\tnum_cgroups\tenabled\n".into()),
     ("cmdline", |_| "\n".into()),
     ("cpuinfo", |k| k.facts.cpuinfo.clone()),
@@ -27,7 +30,7 @@ pub(super) const FILES: &[(&str, fn(&Kernel) -> String)] = &[
 const FILESYSTEMS: &str = "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tdevpts\nnodev\tmqueue\nnodev\tpipefs\nnodev\tsockfs\n\text4\n";
 
 /// Sysctls below `/proc/sys` that programs read to configure themselves: path, content.
-pub(super) const SYSCTLS: &[(&str, fn(&Kernel) -> String)] = &[
+pub(super) const SYSCTLS: &[Entry] = &[
     ("fs/file-max", |_| "9223372036854775807\n".into()),
     ("fs/file-nr", |_| "64\t0\t9223372036854775807\n".into()),
     ("fs/nr_open", |_| "1048576\n".into()),
