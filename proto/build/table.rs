@@ -499,3 +499,56 @@ fn quoted(line: &str) -> Result<(&str, &str)> {
 fn camel(name: &str) -> String {
     name.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect()
 }
+
+// Compiled for tests as a module of the crate: build scripts have no tests of their own.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(lines: &str) -> String {
+        generate(lines).unwrap_err()
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let first = "struct stat 144\n# a comment\n\n0 read(fd fd, buf out buf[count], count size) restartsys\n";
+        for (line, message) in [
+            ("0 again(fd fd)", "order of their numbers"),
+            ("1 read(fd fd)", "name is there twice"),
+            ("1 write(fd fish)", "unknown type `fish`"),
+            ("1 write(fd fd, buf in buf[size])", "no argument `size`"),
+            ("1 write(fd fd, fd fd)", "same name"),
+            ("1 write(buf in struct stats)", "unknown struct `stats`"),
+            ("1 write(flags flags nonsense)", "unknown set of flags"),
+            ("1 write(fd fd) sometimes", "unknown word `sometimes`"),
+            ("1 write(a fd, b fd, c fd, d fd, e fd, f fd, g fd)", "more than six"),
+            ("1 write fd", "no ( after the name"),
+            ("    native", "text in quotes"),
+            ("    native if count == 1 and \"why\"", "empty condition"),
+            ("    native if nobody == 1 \"why\"", "no argument `nobody`"),
+            ("    native if fd == 0x100000000 \"why\"", "does not fit"),
+            ("    native if fd & 1 == 2 \"why\"", "never true"),
+            ("    native if fd == NAME \"why\"", "unknown constant `NAME`"),
+            ("    refused 38 \"why\"", "one errno"),
+            ("    partial \"\"", "empty"),
+            ("    allowed \"why\"", "unknown rule"),
+            ("sub close X 1 int", "no sub-table"),
+            ("struct stat 144", "there twice"),
+        ] {
+            let text = format!("{first}{line}\n");
+            let error = error(&text);
+            assert!(error.starts_with("syscalls.tbl:5: ") && error.contains(message), "{line}: {error}");
+        }
+        assert!(error(first).contains("are missing"));
+    }
+
+    #[test]
+    fn conditions_make_alternatives() {
+        let args = [("a", 4), ("b", 8)].map(|(name, width)| Arg { name: name.into(), width, code: String::new() });
+        let table = Table::default();
+        let words: Vec<&str> = "if a in 1 2 and b != 3 or b <= 9".split(' ').collect();
+        let rules = table.conditions(&args, &words).unwrap();
+        assert_eq!(rules.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(rules[2], ["Cond { arg: 1, wide: true, op: Op::Le(9) }"]);
+    }
+}

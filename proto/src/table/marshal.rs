@@ -30,6 +30,20 @@ const STRINGS_CHUNK: usize = 4096;
 pub trait MemoryReader {
     /// Reads from `addr` on; how many bytes of `buf` are filled. Fewer than asked for: what follows cannot be read.
     fn read(&mut self, addr: u64, buf: &mut [u8]) -> usize;
+
+    /// Reads several pieces in their order and stops within the first that cannot be read; how many bytes in all are filled.
+    /// `process_vm_readv` does it in one call.
+    fn read_many(&mut self, pieces: &mut [(u64, &mut [u8])]) -> usize {
+        let mut total = 0;
+        for (addr, buf) in pieces {
+            let read = self.read(*addr, buf).min(buf.len());
+            total += read;
+            if read < buf.len() {
+                break;
+            }
+        }
+        total
+    }
 }
 
 /// What a call brings along.
@@ -270,15 +284,46 @@ impl Gatherer<'_> {
         }
         let array = self.ship(addr, count as usize * Iovec::SIZE);
         let mut total = 0u64;
+        let mut pieces = Vec::new();
         for bytes in array.chunks_exact(Iovec::SIZE) {
             let Some(iov) = parse::<Iovec>(bytes) else { break };
             let len = iov.iov_len.min((MAX_RW_COUNT as u64).saturating_sub(total));
             total += len;
             match dir {
                 Dir::Out => self.got.out.push(iov.iov_base, len),
-                Dir::In | Dir::InOut => {
-                    self.ship(iov.iov_base, len as usize);
-                }
+                Dir::In | Dir::InOut if iov.iov_base != 0 && len > 0 => pieces.push((iov.iov_base, len as usize)),
+                Dir::In | Dir::InOut => {}
+            }
+        }
+        self.ship_many(&pieces);
+    }
+
+    /// Ships several pieces with one read.
+    fn ship_many(&mut self, pieces: &[(u64, usize)]) {
+        let total = pieces.iter().map(|piece| piece.1).sum::<usize>();
+        let want = total.min(self.left);
+        if total == 0 {
+            return;
+        }
+        let mut data = vec![0; want];
+        let mut parts = Vec::with_capacity(pieces.len());
+        let mut rest = data.as_mut_slice();
+        for (addr, len) in pieces {
+            self.got.input.push(*addr, *len as u64);
+            let Some((part, tail)) = rest.split_at_mut_checked((*len).min(rest.len())) else { break };
+            if !part.is_empty() {
+                parts.push((*addr, part));
+            }
+            rest = tail;
+        }
+        let read = self.memory.read_many(&mut parts).min(want);
+        self.got.partial |= read < total;
+        self.left = self.left.saturating_sub(read);
+        let mut data = Bytes::from(data).slice(..read);
+        for (addr, len) in pieces {
+            let piece = data.split_to((*len).min(data.len()));
+            if !piece.is_empty() {
+                self.got.segments.push(Segment { addr: *addr, data: piece });
             }
         }
     }
@@ -473,6 +518,10 @@ pub(super) mod tests {
         let mut memory = Piece::new(data);
         let gathered = gather(nr::WRITEV, &[1, 0x1000, 3, 0, 0, 0], &mut memory);
         assert_eq!(shipped(&gathered)[1..], [(0x1030, &b"abc"[..]), (0x1033, &b"de"[..])]);
+        memory.data.pop();
+        let gathered = gather(nr::WRITEV, &[1, 0x1000, 3, 0, 0, 0], &mut memory);
+        assert_eq!(shipped(&gathered)[1..], [(0x1030, &b"abc"[..]), (0x1033, &b"d"[..])]);
+        assert!(gathered.partial && gathered.input.allows(0x1030, 5));
         let gathered = gather(nr::READV, &[1, 0x1000, 3, 0, 0, 0], &mut memory);
         assert_eq!(gathered.segments.len(), 1);
         assert_eq!(gathered.out.as_slice(), &[(0x1030, 0x1035)]);

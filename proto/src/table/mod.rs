@@ -6,6 +6,9 @@
 pub mod docs;
 pub mod marshal;
 mod native;
+#[cfg(test)]
+#[path = "../../build/table.rs"]
+mod parser;
 mod ranges;
 pub mod strace;
 mod strace_flags;

@@ -112,6 +112,14 @@ mod tests {
         assert!(!answer(nr::ARCH_PRCTL, [0x1012, 0, 0, 0, 0, 0]));
     }
 
+    #[test]
+    fn limits_and_personality() {
+        assert!(answer(nr::PRLIMIT64, [0, 3, 0x1000, 0, 0, 0]) && !filter(nr::PRLIMIT64, [0, 3, 0x1000, 0, 0, 0]));
+        assert!(!answer(nr::PRLIMIT64, [0, 7, 0x1000, 0, 0, 0]), "NOFILE is the sentry's");
+        assert!(filter(nr::PERSONALITY, [0xffff_ffff, 0, 0, 0, 0, 0]));
+        assert!(!answer(nr::PERSONALITY, [0x40_0000, 0, 0, 0, 0, 0]), "READ_IMPLIES_EXEC");
+    }
+
     /// Nothing that takes a path or a descriptor may ever pass, but for `mmap`, whose condition makes the kernel ignore it.
     #[test]
     fn no_paths_no_descriptors() {
