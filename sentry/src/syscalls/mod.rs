@@ -185,6 +185,9 @@ handlers! {
     SETPGID => process::setpgid, 2;
     SETSID => process::setsid, 0;
     PRCTL => prctl::prctl, 5;
+    RT_SIGQUEUEINFO => process::rt_sigqueueinfo, 3;
+    RT_TGSIGQUEUEINFO => process::rt_tgsigqueueinfo, 4;
+    UNSHARE => process::unshare, 1;
 
     // Identity
     GETUID => identity::getuid, 0;

@@ -1,6 +1,6 @@
 //! Making, naming, ending and signalling tasks. The host's kernel does it; the sentry permits, and mirrors what it is told.
 
-use rsc_proto::abi::Errno;
+use rsc_proto::abi::{CloneFlags, Errno};
 
 use super::Outcome;
 use crate::error::SysResult;
@@ -111,4 +111,46 @@ pub async fn tgkill(cx: &Cx, tgid: i32, tid: i32, sig: i32) -> SysResult<Outcome
     }
     let target = cx.kernel.tasks.get(tid as u32).map(|t| t.group());
     permit_signal(cx, target.as_slice(), sig)
+}
+
+/// rt_sigqueueinfo(2): the host's kernel checks the rest of the siginfo.
+pub async fn rt_sigqueueinfo(cx: &Cx, tgid: i32, sig: i32, _info: u64) -> SysResult<Outcome> {
+    if tgid <= 0 {
+        return Err(Errno::ESRCH.into());
+    }
+    kill(cx, tgid, sig).await
+}
+
+/// rt_tgsigqueueinfo(2).
+pub async fn rt_tgsigqueueinfo(cx: &Cx, tgid: i32, tid: i32, sig: i32, _info: u64) -> SysResult<Outcome> {
+    if tgid <= 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    tgkill(cx, tgid, tid, sig).await
+}
+
+/// unshare(2): tables that live in the sentry can be unshared; new namespaces are refused.
+pub async fn unshare(cx: &Cx, flags: u64) -> SysResult<()> {
+    let shared = CloneFlags::CLONE_FILES | CloneFlags::CLONE_FS | CloneFlags::CLONE_SYSVSEM;
+    // A single thread shares neither memory nor handlers, so these change nothing.
+    let nothing = CloneFlags::CLONE_THREAD | CloneFlags::CLONE_SIGHAND | CloneFlags::CLONE_VM;
+    let flags = CloneFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
+    if !(shared | nothing | CloneFlags::NEW_NAMESPACES).contains(flags) {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags.intersects(CloneFlags::NEW_NAMESPACES) {
+        return Err(Errno::EPERM.into());
+    }
+    if flags.intersects(nothing) && cx.task.group().threads.borrow().len() > 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags.contains(CloneFlags::CLONE_FILES) {
+        let own = cx.task.fds.borrow().fork();
+        *cx.task.fds.borrow_mut() = own;
+    }
+    if flags.contains(CloneFlags::CLONE_FS) {
+        let own = cx.task.fs.borrow().fork();
+        *cx.task.fs.borrow_mut() = own;
+    }
+    Ok(())
 }
