@@ -34,8 +34,8 @@ impl Ranges {
         self.many.push((addr, end));
     }
 
-    /// Sorts and joins what overlaps or touches; the look-ups rely on it.
-    pub(super) fn finish(&mut self) {
+    /// Sorts and joins what overlaps or touches. To be called after the last `push`: the look-ups rely on it.
+    pub fn finish(&mut self) {
         if self.many.is_empty() {
             let few = self.few.get_mut(..self.used).unwrap_or_default();
             self.used = join(few);
