@@ -14,8 +14,11 @@ mod server;
 mod spawn;
 #[allow(unsafe_code)]
 mod sys;
+mod unjailed;
 
 pub use jail::{IdMap, JailError};
 pub use program::main_from_args;
 pub use server::ServeError;
 pub use spawn::{GoferConfig, Program, SpawnError, SpawnedGofer, receive_donation, spawn};
+#[doc(hidden)]
+pub use unjailed::serve_unjailed;

@@ -1,7 +1,6 @@
 //! The server without its jail, on a thread of this process; requests are made by hand, as a hostile client would.
 
 use super::*;
-use crate::sys::{fs, ns};
 use rsc_proto::gofer::*;
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -30,18 +29,9 @@ fn client(root: &Path, read_only: bool) -> Client {
 fn raw(root: &Path, read_only: bool, max_handles: usize) -> Client {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (donations, their_donations) = ipc::socket_pair(libc::SOCK_SEQPACKET).unwrap();
-    let c = |path: &Path| std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-    let tree =
-        Tree { root: fs::open_path(&c(root)).unwrap(), own: fs::open_path(c"/proc/self/fd").unwrap(), ids: Ids::all() };
-    let server = std::thread::spawn(move || {
-        // Directory and umask of the thread alone, as the program has them.
-        ns::unshare(libc::CLONE_FS).unwrap();
-        ns::quiet_signals();
-        ns::keep_caps_across_fs_ids().unwrap();
-        fs::change_dir(&tree.own).unwrap();
-        let donations = Some(their_donations);
-        Server::new(Parts { socket: theirs.into(), donations, tree, read_only, max_handles }).unwrap().serve()
-    });
+    let root = root.to_owned();
+    let server =
+        std::thread::spawn(move || crate::serve_unjailed(&root, read_only, max_handles, theirs, Some(their_donations)));
     ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     Client { socket: ours, donations, next: 1, early: HashMap::new(), server: Some(server) }
 }

@@ -270,7 +270,6 @@ pub(crate) fn set_fs_ids(uid: u32, gid: u32) {
 }
 
 /// A path of the host's, for a server without a jail.
-#[cfg(test)]
 pub(crate) fn open_path(path: &CStr) -> Result<OwnedFd> {
     // SAFETY: the path is a C string.
     owned(unsafe { libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) })

@@ -161,7 +161,16 @@ impl Conn {
     ///
     /// # Errors
     /// ENFILE: as many as the gofer allows are in use.
-    pub(super) fn take_numbers(&self, count: usize) -> Result<Vec<u32>, Errno> {
+    pub(super) fn take_numbers(self: &Rc<Conn>, count: usize) -> Result<Vec<u32>, Errno> {
+        if let Some(taken) = self.try_take_numbers(count) {
+            return Ok(taken);
+        }
+        // Closes that still wait for company make room.
+        self.send_closes()?;
+        self.try_take_numbers(count).ok_or(Errno::ENFILE)
+    }
+
+    fn try_take_numbers(&self, count: usize) -> Option<Vec<u32>> {
         let mut state = self.state.borrow_mut();
         let mut taken = Vec::with_capacity(count);
         for _ in 0..count {
@@ -169,11 +178,18 @@ impl Conn {
                 Some(number) => taken.push(number),
                 None => {
                     taken.into_iter().for_each(|n| state.numbers.give_back(n));
-                    return Err(Errno::ENFILE);
+                    return None;
                 }
             }
         }
-        Ok(taken)
+        Some(taken)
+    }
+
+    fn send_closes(self: &Rc<Conn>) -> Result<(), Errno> {
+        if self.state.borrow().closes.is_empty() {
+            return Ok(());
+        }
+        self.submit(None, &[], Sending::default()).map(drop)
     }
 
     pub(super) fn set_max_handles(&self, max: u32) {
@@ -255,6 +271,9 @@ impl Conn {
     /// Remembers to close a handle.
     pub(super) fn queue_close(&self, number: u32) {
         let mut state = self.state.borrow_mut();
+        if state.writer.is_none() {
+            return;
+        }
         state.closes.push(number);
         let count = state.closes.len();
         drop(state);
@@ -404,9 +423,7 @@ async fn send_closes(conn: Weak<Conn>, closing: Rc<Notify>) {
             let _ = tokio::time::timeout(CLOSE_DELAY, closing.notified()).await;
         }
         let Some(conn) = conn.upgrade() else { return };
-        if !conn.state.borrow().closes.is_empty() {
-            let _ = conn.submit(None, &[], Sending::default());
-        }
+        let _ = conn.send_closes();
     }
 }
 

@@ -14,6 +14,8 @@
 mod conn;
 mod handle;
 mod ops;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use handle::Handle;

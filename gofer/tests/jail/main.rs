@@ -1,0 +1,4 @@
+//! The gofer as a process.
+
+#[cfg(test)]
+mod running;
