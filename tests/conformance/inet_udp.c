@@ -1,0 +1,53 @@
+// UDP over loopback: datagrams, truncation, addresses, errors, several at once.
+#include "t.h"
+const char *name = "inet_udp";
+static union { struct sockaddr a; struct sockaddr_in v4; struct sockaddr_in6 v6; } A, B;
+void cases(void) {
+    char b[64] = "", t[64];
+    socklen_t n = sizeof A;
+    int s = socket(AF_INET, SOCK_DGRAM, 0), c = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), v;
+    A.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    CASE("bind", "%s %s", R(bind(s, &A.a, sizeof A.v4)), R(getsockname(s, &A.a, &n)));
+    CASE("sendto", "%s", R(sendto(c, "hello", 5, 0, &A.a, sizeof A.v4)));
+    n = sizeof B;
+    CASE("recvfrom", "%s %s len %d from %s", R(recvfrom(s, b, 64, 0, &B.a, &n)), b, (int)n, inet_ntop(AF_INET, &B.v4.sin_addr, t, 64));
+    CASE("answer", "%s", R(sendto(s, "back", 4, 0, &B.a, n)));
+    struct pollfd w = {c, POLLIN, 0};
+    CASE("poll", "%s %s", R(poll(&w, 1, 2000)), R(recv(c, b, 64, 0)));
+    CASE("empty", "%s", R(recv(c, b, 64, 0)));
+    CASE("no-destination", "%s", R(send(c, "x", 1, 0)));
+    CASE("connect", "%s %s", R(connect(c, &A.a, sizeof A.v4)), R(send(c, "0123456789", 10, 0)));
+    CASE("truncated", "%s", R(recv(s, b, 4, MSG_TRUNC)));
+    send(c, "", 0, 0);
+    CASE("zero", "%s", R(recv(s, b, 64, 0)));
+    struct iovec o[2] = {{"ab", 2}, {"cde", 3}}, i[2] = {{b, 3}, {b + 10, 20}};
+    struct msghdr m = {.msg_iov = o, .msg_iovlen = 2};
+    CASE("sendmsg", "%s", R(sendmsg(c, &m, 0)));
+    memset(b, 0, 64);
+    m = (struct msghdr){.msg_name = &B, .msg_namelen = sizeof B, .msg_iov = i, .msg_iovlen = 2};
+    CASE("recvmsg", "%s %s %s name %d flags %#x", R(recvmsg(s, &m, 0)), b, b + 10, (int)m.msg_namelen, m.msg_flags);
+    struct mmsghdr mm[3] = {{.msg_hdr = {.msg_iov = &o[0], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = &o[1], .msg_iovlen = 1}}, {.msg_hdr = {.msg_iov = o, .msg_iovlen = 2}}};
+    CASE("sendmmsg", "%s %d %d %d", R(sendmmsg(c, mm, 3, 0)), mm[0].msg_len, mm[1].msg_len, mm[2].msg_len);
+    char x[4][8] = {{0}};
+    struct iovec xi[4];
+    struct mmsghdr rm[4] = {0};
+    for (int k = 0; k < 4; k++) xi[k] = (struct iovec){x[k], 7}, rm[k].msg_hdr.msg_iov = &xi[k], rm[k].msg_hdr.msg_iovlen = 1;
+    CASE("recvmmsg", "%s %s %s %s", R(recvmmsg(s, rm, 4, MSG_DONTWAIT, 0)), x[0], x[1], x[2]);
+    CASE("recvmmsg-empty", "%s", R(recvmmsg(s, rm, 4, MSG_DONTWAIT, 0)));
+    sendmmsg(c, mm, 2, 0);
+    struct timespec ts = {2, 0};
+    CASE("waitforone", "%s", R(recvmmsg(s, rm, 4, MSG_WAITFORONE, &ts)));
+    CASE("too-big", "%s", R(send(c, malloc(70000), 70000, 0)));
+    close(s), send(c, "x", 1, 0), poll(&w, 1, 2000);
+    CASE("refused", "%s", R(recv(c, b, 64, 0)));
+    struct sockaddr un = {.sa_family = AF_UNSPEC};
+    CASE("disconnect", "%s %s", R(connect(c, &un, sizeof un)), R(getpeername(c, &B.a, &n)));
+    B.v4.sin_addr.s_addr = INADDR_BROADCAST, B.v4.sin_family = AF_INET, B.v4.sin_port = htons(9);
+    CASE("broadcast", "%s", R(sendto(c, "x", 1, 0, &B.a, sizeof B.v4)));
+    s = socket(AF_INET6, SOCK_DGRAM, 0), n = sizeof A;
+    A.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    CASE("v6", "%s %s %s", R(bind(s, &A.a, sizeof A.v6)), (getsockname(s, &A.a, &n), R(connect(s, &A.a, n))), R(send(s, "self", 4, 0)));
+    CASE("v6-recv", "%s", R(recv(s, b, 64, 0)));
+    CASE("v6only", "%s %d", (n = 4, R(getsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &v, &n))), v);
+    CASE("fionread", "%s %d", (send(s, "abc", 3, 0), R(ioctl(s, FIONREAD, &v))), v);
+}

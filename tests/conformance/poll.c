@@ -1,0 +1,52 @@
+// poll and ppoll over files, pipes, sockets; time-outs; wrong arguments.
+#include "t.h"
+const char *name = "poll";
+void cases(void) {
+    int p[2], q[2], s[2];
+    pipe(p), pipe(q), socketpair(AF_UNIX, SOCK_STREAM, 0, s);
+    int f = open("f", O_CREAT | O_RDWR, 0644);
+    struct pollfd v[6] = {{p[0], POLLIN, 9}, {p[1], POLLOUT, 9}, {f, POLLIN | POLLOUT, 9}, {-5, POLLIN, 9}, {99, POLLIN, 9}, {s[0], POLLIN | POLLOUT, 9}};
+    CASE("mixed", "%s: %#x %#x %#x %#x %#x %#x", R(poll(v, 6, 1000)), v[0].revents, v[1].revents, v[2].revents, v[3].revents, v[4].revents, v[5].revents);
+    CASE("none", "%s %s", R(poll(v, 1, 0)), R(poll(0, 0, 0)));
+    long t = t_now();
+    CASE("time-out", "%s %s", R(poll(v, 1, 50)), t_now() - t >= 50 ? "waited" : "early");
+    write(p[1], "x", 1);
+    CASE("readable", "%s %#x", R(poll(v, 1, -1)), v[0].revents);
+    v[0].events = 0;
+    CASE("no-events", "%s %#x", R(poll(v, 1, 0)), v[0].revents);
+    close(p[1]);
+    v[0].events = POLLIN;
+    CASE("hangup-with-data", "%s %#x", R(poll(v, 1, 0)), v[0].revents);
+    char b[8];
+    read(p[0], b, 1);
+    CASE("hangup", "%s %#x", R(poll(v, 1, 0)), v[0].revents);
+    close(q[0]);
+    v[0] = (struct pollfd){q[1], POLLOUT, 0};
+    CASE("no-reader", "%s %#x", R(poll(v, 1, 0)), v[0].revents);
+    v[0] = (struct pollfd){s[0], POLLIN | POLLRDHUP, 0};
+    shutdown(s[1], SHUT_WR);
+    CASE("peer-shut", "%s %#x", R(poll(v, 1, 0)), v[0].revents);
+    close(s[1]), v[0].events |= POLLOUT;
+    CASE("peer-closed", "%s %#x", R(poll(v, 1, 0)), v[0].revents);
+    CASE("bad-pointer", "%s", R(poll(BAD, 1, 0)));
+    struct rlimit l;
+    getrlimit(RLIMIT_NOFILE, &l);
+    CASE("too-many", "%s", R(poll(v, l.rlim_cur + 1, 0)));
+    pipe(p);
+    v[0] = (struct pollfd){p[0], POLLIN, 0};
+    pid_t c = CHILD(t_ms(50); write(p[1], "x", 1));
+    CASE("woken", "%s %#x", R(poll(v, 1, 5000)), v[0].revents);
+    t_wait(c), read(p[0], b, 1);
+    struct timespec z = {0, 20000000}, neg = {-1, 0};
+    CASE("ppoll", "%s %s %ld", R(ppoll(v, 1, &z, 0)), R(ppoll(v, 1, &neg, 0)), z.tv_nsec);
+    struct timespec raw = {0, 30000000};
+    CASE("ppoll-raw", "%s left %ld", R(syscall(SYS_ppoll, v, 1, &raw, 0, 8)), raw.tv_nsec);
+    sigset_t m;
+    sigemptyset(&m);
+    CASE("ppoll-set-size", "%s", R(syscall(SYS_ppoll, v, 1, &raw, &m, 5)));
+    int d = open(".", O_RDONLY), n = open("/dev/null", O_RDWR);
+    struct pollfd w[2] = {{d, POLLIN | POLLOUT, 0}, {n, POLLIN | POLLOUT, 0}};
+    CASE("dir-and-null", "%s %#x %#x", R(poll(w, 2, 0)), w[0].revents, w[1].revents);
+    struct pollfd twice[2] = {{f, POLLIN, 0}, {f, POLLOUT, 0}};
+    CASE("same-twice", "%s %#x %#x", R(poll(twice, 2, 0)), twice[0].revents, twice[1].revents);
+}

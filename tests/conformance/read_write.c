@@ -1,0 +1,53 @@
+// read, write and their kin on files: positions, ends, vectors, wrong pointers and descriptors.
+#include "t.h"
+const char *name = "read_write";
+void cases(void) {
+    char b[64] = "", c[64] = "";
+    int fd = open("f", O_CREAT | O_RDWR, 0644), d = open(".", O_RDONLY), w = open("f", O_WRONLY);
+    CASE("write", "%s", R(write(fd, "0123456789", 10)));
+    CASE("read-end", "%s", R(read(fd, b, 10)));
+    CASE("pread", "%s %.4s", R(pread(fd, b, 4, 3)), b);
+    CASE("pread-part", "%s", R(pread(fd, b, 10, 7)));
+    CASE("pread-past", "%s", R(pread(fd, b, 10, 100)));
+    CASE("pread-negative", "%s", R(pread(fd, b, 1, -1)));
+    CASE("position-kept", "%ld", (long)lseek(fd, 0, SEEK_CUR));
+    CASE("pwrite-gap", "%s size %ld", R(pwrite(fd, "z", 1, 20)), (long)lseek(fd, 0, SEEK_END));
+    CASE("hole-zero", "%s %d %d", R(pread(fd, b, 2, 12)), b[0], b[1]);
+    CASE("zero-length", "%s %s", R(read(fd, b, 0)), R(write(fd, b, 0)));
+    CASE("zero-length-bad-pointer", "%s %s", R(read(fd, BAD, 0)), R(write(fd, BAD, 0)));
+    lseek(fd, 0, SEEK_SET);
+    CASE("bad-pointer", "%s %s", R(read(fd, BAD, 4)), R(write(fd, BAD, 4)));
+    CASE("position-after-fault", "%ld", (long)lseek(fd, 0, SEEK_CUR));
+    CASE("bad-fd", "%s %s %s", R(read(99, b, 1)), R(write(-1, b, 1)), R(pread(99, BAD, 1, -1)));
+    CASE("wrong-mode", "%s %s", R(read(w, BAD, 1)), R(pread(w, b, 1, 0)));
+    CASE("directory", "%s %s %s", R(read(d, b, 1)), R(write(d, b, 1)), R(pread(d, b, 1, 0)));
+    CASE("huge-length", "%s", R(pread(fd, b, 0, 0)));
+    char *m = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    munmap(m + 4096, 4096);
+    lseek(fd, 0, SEEK_SET);
+    memcpy(m + 4092, "ABCD", 4);
+    CASE("write-into-hole-of-memory", "%s", OK(write(fd, m + 4092, 4)));
+    struct iovec v[3] = {{b, 2}, {c, 0}, {c, 5}};
+    memset(b, 0, 64), memset(c, 0, 64);
+    CASE("preadv", "%s %s %s", R(preadv(fd, v, 3, 2)), b, c);
+    struct iovec u[2] = {{"xy", 2}, {"zz", 2}};
+    CASE("pwritev", "%s %s", R(pwritev(fd, u, 2, 4)), t_slurp("f"));
+    lseek(fd, 6, SEEK_SET);
+    CASE("readv", "%s %s %s", R(readv(fd, v, 3)), b, c);
+    CASE("writev", "%s %ld", R(writev(fd, u, 2)), (long)lseek(fd, 0, SEEK_CUR));
+    CASE("vector-zero", "%s %s", R(readv(fd, v, 0)), R(readv(fd, BAD, 0)));
+    CASE("vector-too-many", "%s %s", R(readv(fd, v, 1025)), R(writev(fd, v, -1)));
+    CASE("vector-bad", "%s", R(readv(fd, BAD, 1)));
+    struct iovec x[2] = {{b, 2}, {b, (size_t)-1}};
+    CASE("vector-negative-length", "%s", R(readv(fd, x, 2)));
+    struct iovec y[2] = {{b, 2}, {BAD, 4}};
+    lseek(fd, 0, SEEK_SET);
+    CASE("vector-second-bad", "%s", R(readv(fd, y, 2)));
+    lseek(fd, 3, SEEK_SET);
+    CASE("preadv2-current", "%s %ld", R(preadv2(fd, v, 1, -1, 0)), (long)lseek(fd, 0, SEEK_CUR));
+    CASE("preadv2-unknown-flag", "%s", R(preadv2(fd, v, 1, 0, 0x8000000)));
+    CASE("pwritev2-append", "%s %s", R(pwritev2(fd, u, 1, 0, RWF_APPEND)), t_fmt("%ld", (long)lseek(fd, 0, SEEK_END)));
+    CASE("o-append-many", "%s", OK(fcntl(fd, F_SETFL, O_APPEND)));
+    lseek(fd, 0, SEEK_SET);
+    CASE("setfl-append", "%s at %ld", R(write(fd, "END", 3)), (long)lseek(fd, 0, SEEK_CUR));
+}

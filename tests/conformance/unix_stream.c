@@ -1,0 +1,74 @@
+// Unix stream sockets: pairs, names, abstract names, connections, ends, credentials.
+#include "t.h"
+const char *name = "unix_stream";
+static socklen_t un(struct sockaddr_un *a, const char *path) {
+    memset(a, 0, sizeof *a), a->sun_family = AF_UNIX;
+    strcpy(a->sun_path + (*path == '@'), path + (*path == '@'));
+    return offsetof(struct sockaddr_un, sun_path) + strlen(path) + (*path != '@');
+}
+void cases(void) {
+    struct sockaddr_un a;
+    socklen_t n;
+    char b[64] = "";
+    int s[2], l, c, x, v;
+    CASE("pair", "%s %s %s", R(socketpair(AF_UNIX, SOCK_STREAM, 0, s)), R(write(s[0], "hello", 5)), R(read(s[1], b, 64)));
+    CASE("no-boundaries", "%s %s %s", R(write(s[0], "ab", 2)), R(write(s[0], "cd", 2)), R(read(s[1], b, 64)));
+    CASE("both-ways", "%s %s", R(write(s[1], "x", 1)), R(read(s[0], b, 64)));
+    l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    n = un(&a, "sock");
+    CASE("bind", "%s %s", R(bind(l, (void *)&a, n)), R(bind(l, (void *)&a, n)));
+    c = socket(AF_UNIX, SOCK_STREAM, 0);
+    CASE("connect-before-listen", "%s", R(connect(c, (void *)&a, n)));
+    CASE("accept-before-listen", "%s", R(accept(l, 0, 0)));
+    struct stat st;
+    CASE("listen", "%s %o", R(listen(l, 5)), (stat("sock", &st), st.st_mode));
+    CASE("connect", "%s", R(connect(c, (void *)&a, n)));
+    CASE("connect-again", "%s", R(connect(c, (void *)&a, n)));
+    struct sockaddr_un p;
+    socklen_t pn = sizeof p;
+    CASE("accept", "%s len %d", OK(x = accept4(l, (void *)&p, &pn, SOCK_CLOEXEC | SOCK_NONBLOCK)), (int)pn);
+    CASE("accept4-flags", "%d %#x", fcntl(x, F_GETFD), fcntl(x, F_GETFL));
+    pn = sizeof p;
+    CASE("getsockname", "%s %d %s", R(getsockname(x, (void *)&p, &pn)), (int)pn, p.sun_path);
+    pn = sizeof p;
+    CASE("getpeername", "%s %d %s", R(getpeername(c, (void *)&p, &pn)), (int)pn, p.sun_path);
+    pn = 4;
+    CASE("short-name", "%s %d", R(getsockname(l, (void *)&p, &pn)), (int)pn);
+    CASE("nonblock", "%s %s", R(read(x, b, 1)), R(recv(x, b, 1, 0)));
+    struct ucred u;
+    n = sizeof u;
+    CASE("peercred", "%s own %d uid %d gid %d", R(getsockopt(x, SOL_SOCKET, SO_PEERCRED, &u, &n)), u.pid == getpid(), u.uid, u.gid);
+    write(c, "12345", 5);
+    CASE("peek", "%s %s", R(recv(x, b, 3, MSG_PEEK)), R(recv(x, b, 64, 0)));
+    write(c, "12345", 5);
+    CASE("fionread", "%s %d", R(ioctl(x, FIONREAD, &v)), v);
+    CASE("shutdown-write", "%s %s %s", R(shutdown(c, SHUT_WR)), R(recv(x, b, 64, 0)), R(recv(x, b, 64, 0)));
+    signal(SIGPIPE, SIG_IGN);
+    CASE("write-after-shutdown", "%s %s", R(write(c, "x", 1)), R(write(x, "back", 4)));
+    CASE("half-open", "%s", R(read(c, b, 64)));
+    CASE("shutdown-read", "%s %s %s", R(shutdown(c, SHUT_RD)), R(read(c, b, 1)), R(write(x, "x", 1)));
+    CASE("shutdown-errors", "%s %s %s", R(shutdown(c, 9)), R(shutdown(l, SHUT_WR)), R(shutdown(99, 0)));
+    close(c), close(x);
+    c = socket(AF_UNIX, SOCK_STREAM, 0), n = un(&a, "none");
+    CASE("connect-missing", "%s", R(connect(c, (void *)&a, n)));
+    t_spit("plain", "x"), n = un(&a, "plain");
+    CASE("connect-file", "%s", R(connect(c, (void *)&a, n)));
+    CASE("bind-exists", "%s", R(bind(c, (void *)&a, n)));
+    n = un(&a, "@abstract-conformance");
+    x = socket(AF_UNIX, SOCK_STREAM, 0);
+    CASE("abstract", "%s %s %s", R(bind(x, (void *)&a, n)), R(listen(x, 1)), R(connect(c, (void *)&a, n)));
+    pn = sizeof p;
+    CASE("abstract-name", "%s %d %d", R(getpeername(c, (void *)&p, &pn)), (int)pn, p.sun_path[0]);
+    int y = socket(AF_UNIX, SOCK_STREAM, 0);
+    CASE("abstract-taken", "%s", R(bind(y, (void *)&a, n)));
+    close(x), close(y), y = socket(AF_UNIX, SOCK_STREAM, 0);
+    CASE("abstract-gone", "%s %s", R(connect(y, (void *)&a, n)), R(read(c, b, 1)));
+    CASE("autobind", "%s %s", R(bind(y, (void *)&a, 2)), (pn = sizeof p, getsockname(y, (void *)&p, &pn), pn == 8 ? "six bytes" : t_fmt("%d", pn)));
+    unlink("sock");
+    n = un(&a, "sock"), close(c), c = socket(AF_UNIX, SOCK_STREAM, 0);
+    CASE("unlinked", "%s", R(connect(c, (void *)&a, n)));
+    CASE("bad-length", "%s %s %s", R(connect(c, (void *)&a, 1)), R(bind(c, (void *)&a, 200)), R(bind(c, BAD, 20)));
+    CASE("not-connected", "%s %s %s", R(write(c, "x", 1)), R(read(c, b, 1)), R(getpeername(c, (void *)&p, &pn)));
+    close(s[0]);
+    CASE("peer-gone", "%s %s", R(read(s[1], b, 1)), R(send(s[1], "x", 1, MSG_NOSIGNAL)));
+}
