@@ -10,6 +10,25 @@ use crate::vfs::Inode;
 use crate::vfs::inode::OpenContext;
 use std::rc::Rc;
 
+/// The nodes that every `/dev` has: name, device number, permissions (runtime-spec, "Default Devices").
+pub const NODES: &[(&str, u64, u32)] = &[
+    ("null", makedev(1, 3), 0o666),
+    ("zero", makedev(1, 5), 0o666),
+    ("full", makedev(1, 7), 0o666),
+    ("random", makedev(1, 8), 0o666),
+    ("urandom", makedev(1, 9), 0o666),
+    ("tty", makedev(5, 0), 0o666),
+];
+
+/// The links that every `/dev` has (runtime-spec, "Dev symbolic links").
+pub const LINKS: &[(&str, &str)] = &[
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
 /// Opens the device with this number; `None`: not known here.
 pub fn open(rdev: u64, cx: &OpenContext<'_>) -> Option<Result<Box<dyn FileOps>, Errno>> {
     let inode = cx.location.inode().clone();

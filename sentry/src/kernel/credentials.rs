@@ -80,6 +80,28 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Root's with every capability: the kernel's own, when it makes a sandbox's tree.
+    pub fn all_powerful() -> Self {
+        let all = (1 << (cap::LAST + 1)) - 1;
+        Self {
+            uid: 0,
+            euid: 0,
+            suid: 0,
+            fsuid: 0,
+            gid: 0,
+            egid: 0,
+            sgid: 0,
+            fsgid: 0,
+            groups: Rc::new([]),
+            effective: all,
+            permitted: all,
+            inheritable: 0,
+            bounding: all,
+            ambient: 0,
+            securebits: 0,
+        }
+    }
+
     /// Whether the effective set has `capability`.
     pub fn has(&self, capability: u8) -> bool {
         self.effective & (1 << capability) != 0

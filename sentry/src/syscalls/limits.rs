@@ -92,7 +92,8 @@ pub async fn prlimit64(
             return Err(Errno::EPERM.into());
         }
         set(&target, resource, new);
-        if native(resource) && own && old.is_null() {
+        if native(resource) && own {
+            // The host's kernel writes the old limit too: it is the same there.
             return Ok(Outcome::Native { report: false });
         }
     }
