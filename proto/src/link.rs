@@ -7,6 +7,7 @@
 //! What is kept is bounded by [`Limits`]; a side that never acknowledges runs its peer into [`Overflow`], not out of memory.
 //! [`Port`] puts a link to work on asynchronous streams.
 
+use crate::transport::MAX_MESSAGE;
 use std::collections::VecDeque;
 
 mod port;
@@ -22,14 +23,19 @@ pub struct Limits {
     pub frames: usize,
     /// Sum of their encoded lengths.
     pub bytes: usize,
+    /// Encoded length of a single one.
+    pub largest: usize,
 }
 
 impl Limits {
     /// For a session: room for every task's call and its answer with output of the largest size.
-    pub const SESSION: Limits = Limits { frames: 64 * 1024, bytes: 128 << 20 };
+    pub const SESSION: Limits = Limits { frames: 64 * 1024, bytes: 128 << 20, largest: MAX_MESSAGE - HEADER };
     /// For a relayed byte stream, whose reader stops when the link is full.
-    pub const BYTES: Limits = Limits { frames: 4096, bytes: 8 << 20 };
+    pub const BYTES: Limits = Limits { frames: 4096, bytes: 8 << 20, largest: MAX_MESSAGE - HEADER };
 }
+
+/// What a frame adds to its body, at most: two numbers, a tag and a length.
+const HEADER: usize = 64;
 
 /// Unsolicited acknowledgements: after so many bodies…
 const ACK_FRAMES: usize = 64;
@@ -73,14 +79,25 @@ pub enum LinkError {
     },
 }
 
-/// More is waiting to be acknowledged than the link may keep.
+/// A body that the link does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{frames} frames ({bytes} bytes) are unacknowledged, the most that a link keeps")]
-pub struct Overflow {
-    /// Bodies kept.
-    pub frames: usize,
-    /// Their encoded length.
-    pub bytes: usize,
+pub enum Overflow {
+    /// More is waiting to be acknowledged than the link may keep.
+    #[error("{frames} frames ({bytes} bytes) are unacknowledged, the most that a link keeps")]
+    Full {
+        /// Bodies kept.
+        frames: usize,
+        /// Their encoded length.
+        bytes: usize,
+    },
+    /// The other side would refuse it.
+    #[error("a frame of {size} bytes is longer than the {largest} that the other side takes")]
+    TooLong {
+        /// Its encoded length.
+        size: usize,
+        /// The limit.
+        largest: usize,
+    },
 }
 
 /// What goes over the wire: a body with its number, or, with `seq` 0, an acknowledgement alone.
@@ -134,8 +151,11 @@ impl<B: Clone> Link<B> {
 
     /// Takes a body of `size` encoded bytes for sending.
     pub fn push(&mut self, body: B, size: usize) -> Result<(), Overflow> {
+        if size > self.limits.largest {
+            return Err(Overflow::TooLong { size, largest: self.limits.largest });
+        }
         if self.is_full() {
-            return Err(Overflow { frames: self.kept.len(), bytes: self.bytes });
+            return Err(Overflow::Full { frames: self.kept.len(), bytes: self.bytes });
         }
         self.push_over(body, size);
         Ok(())
@@ -260,7 +280,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn link() -> Link<u32> {
-        Link::new(Limits { frames: 1000, bytes: 100_000 })
+        Link::new(Limits { frames: 1000, bytes: 100_000, largest: 1000 })
     }
 
     #[test]
@@ -317,16 +337,17 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let mut a: Link<u32> = Link::new(Limits { frames: 2, bytes: 100 });
+        let mut a: Link<u32> = Link::new(Limits { frames: 2, bytes: 100, largest: 100 });
         a.push(0, 1).unwrap();
         a.push(1, 1).unwrap();
-        assert_eq!(a.push(2, 1), Err(Overflow { frames: 2, bytes: 2 }));
-        let mut b: Link<u32> = Link::new(Limits { frames: 9, bytes: 100 });
+        assert_eq!(a.push(2, 1), Err(Overflow::Full { frames: 2, bytes: 2 }));
+        let mut b: Link<u32> = Link::new(Limits { frames: 9, bytes: 100, largest: 100 });
         b.push(0, 100).unwrap();
-        assert_eq!(b.push(1, 1), Err(Overflow { frames: 1, bytes: 100 }));
+        assert_eq!(b.push(1, 1), Err(Overflow::Full { frames: 1, bytes: 100 }));
         b.transmit();
         b.receive(0, 1, 0).unwrap();
         b.push(1, 1).unwrap();
+        assert_eq!(b.push(1, 101), Err(Overflow::TooLong { size: 101, largest: 100 }));
     }
 
     #[test]

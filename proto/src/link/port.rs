@@ -23,6 +23,7 @@ struct State<B> {
     finished: bool,
     outflow: Option<Waker>,
     room: Option<Waker>,
+    done: Option<Waker>,
 }
 
 /// One side of a link, shared by whoever pushes, the receiver, and the [`Outflow`] of the present connection.
@@ -50,6 +51,7 @@ impl<B: Clone> Port<B> {
                 finished: false,
                 outflow: None,
                 room: None,
+                done: None,
             })),
         }
     }
@@ -127,10 +129,14 @@ impl<B: Clone> Port<B> {
         self.lock().link.is_drained()
     }
 
-    /// Whether all that was pushed has been handed to the present connection.
-    pub fn is_flushed(&self) -> bool {
-        let state = self.lock();
-        state.open && state.link.is_flushed()
+    /// Ready when all that was pushed, the last body included, has been handed to the present connection.
+    pub fn poll_finished(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.finished && state.open && state.link.is_flushed() {
+            return Poll::Ready(());
+        }
+        state.done = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Ready when a body can be pushed without overflow: for senders that can be made to wait.
@@ -225,6 +231,11 @@ impl<B: Clone> Stream for Outflow<B> {
                 return Poll::Ready(Some(frame));
             }
             if state.finished {
+                let done = state.done.take();
+                drop(state);
+                if let Some(done) = done {
+                    done.wake();
+                }
                 return Poll::Ready(None);
             }
         }
@@ -280,7 +291,7 @@ mod tests {
 
     #[test]
     fn the_last_body_ends_the_outflow() {
-        let port = Port::new(Limits { frames: 1, bytes: 10 });
+        let port = Port::new(Limits { frames: 1, bytes: 10, largest: 10 });
         let mut out = port.connect(None);
         port.open(0).unwrap();
         port.push(1u8, 1).unwrap();

@@ -182,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_survive_cuts_in_any_place() {
-        let limits = Limits { frames: 80, bytes: 300_000 };
+        let limits = Limits { frames: 80, bytes: 300_000, largest: 300_000 };
         let (a, b) = (Port::new(limits), Port::new(limits));
         let (a_user, a_socket) = tokio::io::duplex(4096);
         let (b_user, b_socket) = tokio::io::duplex(4096);

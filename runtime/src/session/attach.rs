@@ -4,7 +4,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use rsc_proto::link::{Frame, Port};
-use rsc_proto::transport::{DialError, Dialer, PROTOCOL_VERSION, build, error_chain, table_digest};
+use rsc_proto::table;
+use rsc_proto::transport::{DialError, Dialer, PROTOCOL_VERSION, build, error_chain};
 use rsc_proto::v1::session_client::SessionClient;
 use rsc_proto::v1::{Down, Hello, Sandbox, Up, Welcome, down, up};
 use std::time::Duration;
@@ -166,7 +167,7 @@ impl Hail {
     fn hello(&self) -> Hello {
         Hello {
             protocol: PROTOCOL_VERSION,
-            table_digest: table_digest().into(),
+            table_digest: table::digest().to_vec().into(),
             build: build(),
             session_id: self.session_id.clone(),
             secret: self.secret.clone(),

@@ -79,7 +79,7 @@ pub struct SessionSender {
     port: Port<up::Body>,
 }
 
-/// More is waiting for the sentry than a session keeps: it does not take what it is sent.
+/// A frame that is too long, or one more than a session keeps for a sentry that does not take them.
 pub type Overflow = rsc_proto::link::Overflow;
 
 impl SessionSender {

@@ -8,7 +8,8 @@ use super::gofers::{Gofers, Relays};
 use super::sandbox::{GoferStream, OpenError, Opened, SandboxFactory};
 use super::session::{Resume, Session, SessionId, bounded, unknown};
 use rsc_proto::link::Outflow;
-use rsc_proto::transport::{Identity, PROTOCOL_VERSION, Peer, build, table_digest};
+use rsc_proto::table;
+use rsc_proto::transport::{Identity, PROTOCOL_VERSION, Peer, build};
 use rsc_proto::v1::{Hello, Sandbox, SessionInfo, Up, down, mount, root};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -270,7 +271,7 @@ impl Hub {
 }
 
 fn check_build(hello: &Hello) -> Result<(), Status> {
-    if hello.protocol == PROTOCOL_VERSION && hello.table_digest == table_digest() {
+    if hello.protocol == PROTOCOL_VERSION && hello.table_digest == table::digest().as_slice() {
         return Ok(());
     }
     Err(Status::failed_precondition(format!(

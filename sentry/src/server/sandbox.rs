@@ -100,7 +100,8 @@ impl Outbox {
     /// Queues a frame body, to be delivered in order and exactly once.
     pub fn send(&self, body: v1::down::Body) {
         let size = body.encoded_len();
-        if self.port.push(body, size).is_err() {
+        if let Err(problem) = self.port.push(body, size) {
+            tracing::warn!("a frame for a supervisor is not taken: {problem}");
             // Ended by the session's own task: the kernel is in the middle of something here.
             self.overflow.notify_one();
         }

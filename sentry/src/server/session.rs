@@ -154,7 +154,7 @@ impl Session {
                 Some(resume) = resumes.recv() => if let Err(problem) = wire.replace(resume) {
                     break End::Failed(problem);
                 },
-                () = self.overflow.notified() => break End::Failed("the supervisor does not take what it is sent".into()),
+                () = self.overflow.notified() => break End::Failed("more is to be sent to the supervisor than it takes".into()),
                 () = self.dismiss.notified() => {
                     break End::Failed(self.dismissed.get().unwrap_or("the sentry ends").into());
                 }
@@ -184,7 +184,8 @@ impl Session {
         if let Some(sandbox) = self.sandbox.get() {
             sandbox.close();
         }
-        let Some(reason) = say else {
+        // When the server ends, nobody who is away can come back to hear it.
+        let Some(reason) = say.filter(|_| self.dismissed.get().is_none() || wire.inbound.is_some()) else {
             self.port.disconnect(wire.connection);
             return;
         };
@@ -199,11 +200,11 @@ impl Session {
                 biased;
                 () = &mut linger => break,
                 Some(resume) = resumes.recv() => if wire.replace(resume).is_err() { break },
-                frame = wire.next() => match frame {
-                    Some(Ok(_)) => {}
-                    _ if self.port.is_flushed() => break,
-                    _ => wire.detach(),
+                frame = wire.next() => if !matches!(frame, Some(Ok(_))) {
+                    // The way down may still be open.
+                    wire.inbound = None;
                 },
+                () = std::future::poll_fn(|cx| self.port.poll_finished(cx)), if wire.inbound.is_none() => break,
             }
         }
         self.port.disconnect(wire.connection);
