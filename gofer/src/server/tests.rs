@@ -583,3 +583,137 @@ fn statfs_is_the_hosts() {
     let Some(Outcome::Attr(attr)) = c.must(Op::GetAttr(Node { handle: 0 })) else { panic!() };
     assert_eq!(attr.mode & 0o7777, 0o711);
 }
+
+#[test]
+fn a_path_that_is_exchanged_all_the_time_never_leads_outside() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("secret"), "secret").unwrap();
+    let dir = tree();
+    let (inside, link) = (dir.path().join("usr/lib"), dir.path().join("usr/link"));
+    symlink(outside.path(), &link).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                renameat2(AT_FDCWD, &inside, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
+            }
+        });
+        let mut c = client(dir.path(), false);
+        for _ in 0..2000 {
+            let reply = c.walk(0, &["usr", "lib", "secret"], &[1, 2, 3]);
+            assert_eq!(reply.steps.len(), 2);
+            match reply.stop {
+                Some(Stop::Symlink(_)) => assert_eq!(reply.steps[1].mode & libc::S_IFMT, libc::S_IFLNK),
+                stop => assert_eq!(stop, Some(Stop::Failed(libc::ENOENT))),
+            }
+            // Whatever it was then: a name is made in the directory that was looked up, or nowhere.
+            let made = Op::Make(Make {
+                dir: 2,
+                name: b"x".to_vec(),
+                mode: libc::S_IFDIR | 0o755,
+                uid: 0,
+                gid: 0,
+                node: 3,
+                target: vec![],
+            });
+            let _ = c.call(made, &[]);
+            c.send(vec![1, 2, 3], None, &[]);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let left: Vec<_> = std::fs::read_dir(outside.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["secret"]);
+}
+
+mod any_requests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            4 => proptest::sample::select(vec!["usr", "lib", "libc", "absolute", "a", "b", "..", ".", "", "a/b"])
+                .prop_map(|n| n.as_bytes().to_vec()),
+            1 => proptest::collection::vec(any::<u8>(), 0..300),
+        ]
+    }
+
+    fn number() -> impl Strategy<Value = u64> {
+        prop_oneof![4 => 0..9000u64, 1 => any::<u64>(), 1 => Just(i64::MAX as u64)]
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let handle = || prop_oneof![9 => 0..12u32, 1 => any::<u32>()];
+        let mode = prop_oneof![
+            0..0o10000u32,
+            any::<u32>(),
+            Just(libc::S_IFDIR | 0o755),
+            Just(libc::S_IFLNK),
+            Just(libc::S_IFIFO)
+        ];
+        let flags = prop_oneof![4 => 0..16u32, 1 => any::<u32>()];
+        let handles = (handle(), handle(), handle());
+        (0..29u32, handles, (name(), name()), (mode, flags), (number(), number())).prop_map(
+            |(which, (h, i, j), (n, m), (mode, flags), (x, y))| match which {
+                0 | 1 => Op::Walk(Walk { dir: h, names: vec![n, m], handles: vec![i, j] }),
+                2 | 3 => Op::Open(Open { node: h, file: i, flags, prefetch: x as u32 }),
+                4 => Op::Read(Read { file: h, offset: Some(x), len: y as u32 }),
+                5 => Op::Read(Read { file: h, offset: None, len: y as u32 }),
+                6 => Op::Write(Write { file: h, offset: Some(x), flags }),
+                7 => Op::GetAttr(Node { handle: h }),
+                8 => Op::ReadDir(ReadDir { file: h, cookie: x, count: y as u32, attr: true }),
+                9 => Op::ReadLink(Node { handle: h }),
+                10 => Op::Create(Create { dir: h, name: n, flags, mode, uid: 0, gid: y as u32, node: i, file: j }),
+                11 => Op::TempFile(Create { dir: h, name: vec![], flags, mode, uid: 0, gid: 0, node: i, file: j }),
+                12 => {
+                    let size = Some(x % (1 << 30));
+                    Op::SetAttr(SetAttr {
+                        handle: h,
+                        mode: Some(mode),
+                        uid: Some(y as u32),
+                        size,
+                        ..SetAttr::default()
+                    })
+                }
+                13 => Op::Unlink(Unlink { dir: h, name: n, directory: flags & 1 == 1 }),
+                14 => Op::Rename(Rename { from_dir: h, from: n, to_dir: i, to: m, flags }),
+                15 | 16 => Op::Make(Make { dir: h, name: n, mode, uid: 1, gid: y as u32, node: i, target: m }),
+                17 => Op::Link(Link { node: h, dir: i, name: n }),
+                18 => Op::Attach(Attach { version: flags, root: h }),
+                19 => Op::Sync(Sync { file: h, data_only: true }),
+                20 => Op::Allocate(Allocate { file: h, flags, offset: x % (1 << 20), len: y % (1 << 20) }),
+                21 => Op::StatFs(Node { handle: h }),
+                22 => Op::GetXattr(XattrName { handle: h, name: n }),
+                23 => Op::SetXattr(SetXattr { handle: h, name: [b"user.", &m[..]].concat(), flags }),
+                24 => Op::Lock(Lock {
+                    file: h,
+                    style: flags as i32,
+                    kind: mode as i32 % 4,
+                    start: x,
+                    len: y,
+                    wait: false,
+                }),
+                25 => Op::TestLock(Lock { file: h, style: 1, kind: flags as i32 % 4, start: x, len: y, wait: true }),
+                26 => Op::Donate(Donate { file: h, token: x, writable: flags & 1 == 1 }),
+                27 => Op::CopyRange(CopyRange { from: h, from_offset: x, to: i, to_offset: y % (1 << 20), len: y }),
+                _ => Op::Seek(Seek { file: h, offset: x, hole: flags & 1 == 1 }),
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is asked for, there is one answer, and the server goes on.
+        #[test]
+        fn are_each_answered_once(ops in proptest::collection::vec((op(), proptest::collection::vec(0..12u32, 0..2)), 1..40)) {
+            let dir = tree();
+            let mut c = client(dir.path(), false);
+            for (op, close) in ops {
+                let id = c.send(close, Some(op), b"payload");
+                let _ = c.receive(id);
+                prop_assert!(c.early.is_empty());
+            }
+        }
+    }
+}

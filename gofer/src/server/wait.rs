@@ -8,6 +8,7 @@ use crate::sys::{Result, fs, ipc};
 use rsc_proto::abi::Errno;
 use rsc_proto::gofer::{Cancel, Lock, LockInfo, LockKind, LockStyle, MAX_PARKED, Outcome, Poll};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 /// Between tries of a lock, milliseconds: doubled from the first to the last.
 const FIRST_RETRY: i32 = 1;
@@ -32,12 +33,13 @@ pub(super) struct Waits {
     retry: i32,
     /// Something may have changed for a lock.
     due: bool,
+    tried: Instant,
     fds: Vec<libc::pollfd>,
 }
 
 impl Default for Waits {
     fn default() -> Waits {
-        Waits { waiting: Vec::new(), locks: 0, retry: FIRST_RETRY, due: false, fds: Vec::new() }
+        Waits { waiting: Vec::new(), locks: 0, retry: FIRST_RETRY, due: false, tried: Instant::now(), fds: Vec::new() }
     }
 }
 
@@ -83,8 +85,10 @@ impl Waits {
                 *revents = results.next().unwrap_or(0);
             }
         }
-        if !input {
+        // However busy the socket is, locks get their turn.
+        if !input || self.tried.elapsed() >= Duration::from_millis(self.retry.unsigned_abs().into()) {
             self.due = true;
+            self.tried = Instant::now();
             self.retry = (self.retry * 2).min(LAST_RETRY);
         }
         Ok(input)
