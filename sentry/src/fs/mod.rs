@@ -2,6 +2,8 @@
 
 pub mod anon;
 pub mod dev;
+
+pub mod gofer;
 pub mod proc;
 pub mod pseudo;
 pub mod sys;

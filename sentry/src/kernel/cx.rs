@@ -51,6 +51,11 @@ impl Cx {
         self.task.fds.borrow().get(fd)
     }
 
+    /// `EMFILE` when no descriptor is free: what Linux finds out before it opens anything.
+    pub fn room_for_fd(&self) -> Result<(), Errno> {
+        self.task.fds.borrow().room(self.task.group().nofile())
+    }
+
     /// Puts a file at the lowest free descriptor.
     pub fn add_fd(&self, file: Rc<File>, cloexec: bool) -> Result<Fd, Errno> {
         self.task.fds.borrow().add_from(file, cloexec, 0, self.task.group().nofile())

@@ -74,6 +74,14 @@ impl FdTable {
         Ok(Fd(n as i32))
     }
 
+    /// `EMFILE` when no number below `limit` is free.
+    pub fn room(&self, limit: usize) -> Result<(), Errno> {
+        let limit = limit.min(FD_MAX);
+        let slots = self.slots.borrow();
+        let free = slots.len() < limit || slots.iter().take(limit).skip(self.hint.get()).any(Option::is_none);
+        if free { Ok(()) } else { Err(Errno::EMFILE) }
+    }
+
     /// Puts a file at `fd`, whatever is there; returns what was. Linux: do_dup2().
     pub fn set(&self, fd: Fd, file: Rc<File>, cloexec: bool, limit: usize) -> Result<Option<Rc<File>>, Errno> {
         let n = usize::try_from(fd.0).map_err(|_| Errno::EBADF)?;

@@ -14,6 +14,7 @@ use crate::kernel::fd::Fd;
 use crate::kernel::file::Fut;
 use crate::kernel::memory::UserPtr;
 
+pub mod dir;
 pub mod epoll;
 pub mod eventfd;
 pub mod exec;
@@ -22,10 +23,14 @@ pub mod identity;
 pub mod info;
 pub mod io;
 pub mod limits;
+pub mod lookup;
+pub mod mm;
+pub mod open;
 pub mod pipe;
 pub mod poll;
 pub mod prctl;
 pub mod process;
+pub mod stat;
 pub mod timerfd;
 
 /// What a handler decides.
@@ -218,6 +223,40 @@ handlers! {
     GETRLIMIT => limits::getrlimit, 2;
     SETRLIMIT => limits::setrlimit, 2;
     PRLIMIT64 => limits::prlimit64, 4;
+
+    // Opening and status
+    OPEN => open::open, 3;
+    CREAT => open::creat, 2;
+    OPENAT => open::openat, 4;
+    OPENAT2 => open::openat2, 4;
+    MEMFD_CREATE => open::memfd_create, 2;
+    STAT => stat::stat, 2;
+    LSTAT => stat::lstat, 2;
+    FSTAT => stat::fstat, 2;
+    NEWFSTATAT => stat::newfstatat, 4;
+    STATX => stat::statx, 5;
+    ACCESS => stat::access, 2;
+    FACCESSAT => stat::faccessat, 3;
+    FACCESSAT2 => stat::faccessat2, 4;
+    READLINK => stat::readlink, 3;
+    READLINKAT => stat::readlinkat, 4;
+    STATFS => stat::statfs, 2;
+    FSTATFS => stat::fstatfs, 2;
+
+    // Directories
+    GETDENTS => dir::getdents, 3;
+    GETDENTS64 => dir::getdents64, 3;
+    CHDIR => dir::chdir, 1;
+    FCHDIR => dir::fchdir, 1;
+    CHROOT => dir::chroot, 1;
+    GETCWD => dir::getcwd, 2;
+    UMASK => dir::umask, 1;
+
+    // Mapped files
+    MMAP => mm::mmap, 6;
+    MREMAP => mm::mremap, 0;
+    MSYNC => mm::msync, 3;
+
     // Bytes
     READ => io::read, 3;
     WRITE => io::write, 3;

@@ -16,6 +16,8 @@ use crate::kernel::host::ComputeHost;
 
 /// Bytes of one request.
 const PIECE: u64 = 1 << 20;
+/// Files up to this size are filled as a whole: the next mapping of them asks nothing, and mremap(2) may grow.
+const WHOLE: u64 = 8 << 20;
 
 thread_local! {
     static NEXT_FILE: Cell<u64> = const { Cell::new(1) };
@@ -128,6 +130,7 @@ impl ArenaFile {
             self.open.set(true);
             self.size.set(size);
         }
+        let (from, len) = if size <= WHOLE { (0, size) } else { (from, len) };
         let start = from & !(PAGE_SIZE - 1);
         let end = from.saturating_add(len).min(size).next_multiple_of(PAGE_SIZE);
         if start < end {

@@ -3,6 +3,7 @@
 //! One thread, no locks. Inodes know nothing of names, dentries nothing of mounts.
 
 pub mod arena;
+pub mod build;
 mod context;
 mod dentry;
 pub mod inode;
@@ -130,6 +131,26 @@ impl Vfs {
         let mut all = b"(unreachable)".to_vec();
         all.extend_from_slice(&path);
         Ok(all)
+    }
+
+    /// Every file system that is mounted, once.
+    pub fn file_systems(&self) -> Vec<Rc<dyn FileSystem>> {
+        let mut all: Vec<Rc<dyn FileSystem>> = Vec::new();
+        for m in self.mounts.list() {
+            if !all.iter().any(|f| Rc::ptr_eq(f, &m.fs)) {
+                all.push(m.fs.clone());
+            }
+        }
+        all
+    }
+
+    /// sync(2), also for what was written through mappings.
+    pub async fn sync(&self) -> Result<(), Errno> {
+        let mut result = Ok(());
+        for fs in self.file_systems() {
+            result = result.and(fs.sync().await);
+        }
+        result
     }
 
     /// Ends everything: mounts, dentries and file systems let each other go.

@@ -68,7 +68,7 @@ impl Walker<'_> {
             return Err(Errno::ENOENT);
         }
         parent.mount.want_write()?;
-        may_create(&parent, self.creds)?;
+        may_create(&parent, &self.creds)?;
         Ok((parent, name))
     }
 
@@ -85,7 +85,7 @@ impl Walker<'_> {
         if device && !(rdev == 0 && mode & mode::S_IFMT == mode::S_IFCHR) && !self.creds.has(cap::MKNOD) {
             return Err(Errno::EPERM);
         }
-        let new = NewNode { rdev, target, ..new_node(&parent.inode().attr(), self.creds, mode, umask) };
+        let new = NewNode { rdev, target, ..new_node(&parent.inode().attr(), &self.creds, mode, umask) };
         let inode = parent.inode().make(&name, new).await?;
         Ok(self.entered(&parent, &name, &inode))
     }
@@ -109,7 +109,7 @@ impl Walker<'_> {
         }
         let attr = old.inode().attr();
         self.may_link(&attr)?;
-        may_create(&parent, self.creds)?;
+        may_create(&parent, &self.creds)?;
         if attr.is_dir() {
             return Err(Errno::EPERM);
         }
@@ -120,11 +120,11 @@ impl Walker<'_> {
 
     /// Linux: may_linkat() with protected_hardlinks.
     fn may_link(&self, attr: &Attr) -> Result<(), Errno> {
-        if owner_or_capable(attr, self.creds) {
+        if owner_or_capable(attr, &self.creds) {
             return Ok(());
         }
         let special = attr.mode & mode::S_ISUID != 0 || attr.mode & 0o2010 == 0o2010;
-        if !attr.is_regular() || special || check(attr, self.creds, Access::READ | Access::WRITE).is_err() {
+        if !attr.is_regular() || special || check(attr, &self.creds, Access::READ | Access::WRITE).is_err() {
             return Err(Errno::EPERM);
         }
         Ok(())
@@ -142,7 +142,7 @@ impl Walker<'_> {
         if trailing {
             return Err(if victim.inode().attr().is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
         }
-        may_delete(&parent, &victim, false, self.creds)?;
+        may_delete(&parent, &victim, false, &self.creds)?;
         if victim.dentry.is_pinned() {
             return Err(Errno::EBUSY);
         }
@@ -165,7 +165,7 @@ impl Walker<'_> {
         };
         parent.mount.want_write()?;
         let victim = child.ok_or(Errno::ENOENT)?;
-        may_delete(&parent, &victim, true, self.creds)?;
+        may_delete(&parent, &victim, true, &self.creds)?;
         if victim.dentry.is_pinned() {
             return Err(Errno::EBUSY);
         }
@@ -226,7 +226,7 @@ pub async fn rename(from: &Walker<'_>, old: &[u8], to: &Walker<'_>, new: &[u8], 
     {
         return Ok(());
     }
-    let creds = from.creds;
+    let creds = &*from.creds;
     may_delete(&source.parent, &moving, attr.is_dir(), creds)?;
     let replaced_dir = target.child.as_ref().is_some_and(|t| t.inode().attr().is_dir());
     match &target.child {

@@ -126,8 +126,8 @@ impl Walker<'_> {
         if want.contains(Access::WRITE) && plain && at.mount.fs.read_only() {
             return Err(Errno::EROFS);
         }
-        check(&attr, self.creds, want)?;
-        if flags.contains(OpenFlags::O_NOATIME) && !owner_or_capable(&attr, self.creds) {
+        check(&attr, &self.creds, want)?;
+        if flags.contains(OpenFlags::O_NOATIME) && !owner_or_capable(&attr, &self.creds) {
             return Err(Errno::EPERM);
         }
         if flags.writable() && plain {
@@ -143,12 +143,17 @@ impl Walker<'_> {
         }
     }
 
-    async fn open_inode(&self, at: &Location, flags: OpenFlags, truncate: bool) -> Result<Box<dyn FileOps>, Errno> {
+    pub(crate) async fn open_inode(
+        &self,
+        at: &Location,
+        flags: OpenFlags,
+        truncate: bool,
+    ) -> Result<Box<dyn FileOps>, Errno> {
         let cx = OpenContext {
             flags,
             truncate,
             location: at,
-            creds: self.creds,
+            creds: &self.creds,
             task: self.asker.task,
             kernel: self.asker.kernel,
         };
@@ -178,8 +183,8 @@ impl Walker<'_> {
         }
         parent.mount.want_write()?;
         let dir = parent.inode().attr();
-        check(&dir, self.creds, Access::WRITE | Access::EXEC)?;
-        let new = new_node(&dir, self.creds, mode::S_IFREG | mode & 0o7777, umask);
+        check(&dir, &self.creds, Access::WRITE | Access::EXEC)?;
+        let new = new_node(&dir, &self.creds, mode::S_IFREG | mode & 0o7777, umask);
         let (inode, ops) = match parent.inode().create(name, new, flags) {
             Some(created) => {
                 let created = created.await?;
@@ -204,8 +209,8 @@ impl Walker<'_> {
             return Err(Errno::ENOTDIR);
         }
         dir.mount.want_write()?;
-        check(&attr, self.creds, Access::WRITE | Access::EXEC)?;
-        let new = new_node(&attr, self.creds, mode::S_IFREG | mode & 0o7777, umask);
+        check(&attr, &self.creds, Access::WRITE | Access::EXEC)?;
+        let new = new_node(&attr, &self.creds, mode::S_IFREG | mode & 0o7777, umask);
         let created = dir.inode().temp_file(new, flags).await?;
         let name = format!("#{}", created.inode.attr().ino);
         let dentry = super::Dentry::nameless(&dir.dentry, name.as_bytes(), created.inode);

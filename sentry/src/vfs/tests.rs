@@ -29,7 +29,7 @@ impl World {
     fn walker(&self, follow: bool) -> Walker<'_> {
         Walker {
             vfs: &self.vfs,
-            creds: &self.creds,
+            creds: Rc::new(self.creds.clone()),
             root: self.vfs.root(),
             start: self.cwd.clone(),
             follow,

@@ -24,7 +24,7 @@ pub struct Walker<'a> {
     /// The mounts.
     pub vfs: &'a Vfs,
     /// Whose permissions count.
-    pub creds: &'a Credentials,
+    pub creds: Rc<Credentials>,
     /// Where absolute paths begin, and `..` ends.
     pub root: Location,
     /// Where relative paths begin.
@@ -132,7 +132,7 @@ impl Walker<'_> {
             if !s.at.inode().attr().is_dir() {
                 return Err(Errno::ENOTDIR);
             }
-            check(&s.at.inode().attr(), self.creds, Access::EXEC)?;
+            check(&s.at.inode().attr(), &self.creds, Access::EXEC)?;
             let last = match part {
                 Part::Dot => Last::Dot,
                 Part::DotDot => {
@@ -211,7 +211,7 @@ impl Walker<'_> {
                 if !attr.is_dir() {
                     return Err(Errno::ENOTDIR);
                 }
-                check(&attr, self.creds, Access::EXEC)?;
+                check(&attr, &self.creds, Access::EXEC)?;
             }
             let child = s.at.at(s.at.dentry.splice(name, &inode, &self.vfs.dentries));
             let last = s.parts.len() == 1;
@@ -228,7 +228,7 @@ impl Walker<'_> {
             if !attr.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
-            check(&attr, self.creds, Access::EXEC)?;
+            check(&attr, &self.creds, Access::EXEC)?;
         }
         let Some(name) = run.get(reached) else { return Err(errno) };
         if errno == Errno::ENOENT {
