@@ -158,7 +158,7 @@ impl TestBox {
             facts: v1::HostFacts::default(),
             uts: super::UtsNames { nodename: "test".into(), domainname: "(none)".into() },
             vfs,
-            net: Rc::new(crate::net::NetStack {}),
+            net: crate::net::NetStack::new(crate::net::NetConfig::None),
         });
         let all = (1u64 << 41) - 1;
         let mut rlimits =

@@ -11,8 +11,10 @@ use tokio::task::JoinSet;
 use crate::kernel::Kernel;
 use crate::server::sandbox::{Outbox, ProtocolError, Sandbox, SandboxStats};
 
+mod factory;
 mod remote_host;
 
+pub use factory::{KernelFactory, KernelSettings};
 use remote_host::RemoteHost;
 
 /// Calls that one sandbox may have in flight: its tasks, each with one.

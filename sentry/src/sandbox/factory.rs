@@ -1,0 +1,197 @@
+//! Opens sandboxes: from the supervisor's description to a kernel with a first task.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures_util::future::LocalBoxFuture;
+use rsc_proto::abi::Rlimit64;
+use rsc_proto::table;
+use rsc_proto::transport::Peer;
+use rsc_proto::v1;
+use tokio::task::JoinSet;
+
+use super::SessionSandbox;
+use super::remote_host::RemoteHost;
+use crate::fs::gofer::GoferFs;
+use crate::gofer::GoferClient;
+use crate::kernel::credentials::{Credentials, cap};
+use crate::kernel::lifecycle::Init;
+use crate::kernel::stdio::StdioFile;
+use crate::kernel::task::rlimit;
+use crate::kernel::{Kernel, KernelParts, UtsNames};
+use crate::net::{NetConfig, NetStack};
+use crate::server::sandbox::{GoferStream, OpenError, Opened, Outbox, Sandbox, SandboxFactory};
+use crate::vfs::build::{BuildError, Sources, exports_wanted};
+use crate::vfs::{FileSystem, Vfs};
+
+/// Where trees of the kernel host come from.
+pub trait ExportSource {
+    /// Starts a gofer for the export, if this peer may have it. A read-only export's gofer refuses writes itself.
+    fn start(&self, name: &str, peer: &Peer) -> Result<GoferStream, OpenError>;
+}
+
+/// What `sentry serve` was told.
+#[derive(Clone)]
+pub struct KernelSettings {
+    /// Trees of the kernel host.
+    pub exports: Rc<dyn ExportSource>,
+    /// The network of sandboxes.
+    pub net: NetConfig,
+}
+
+/// See the module's text.
+pub struct KernelFactory {
+    settings: KernelSettings,
+}
+
+impl KernelFactory {
+    /// A factory of kernels with these settings.
+    pub fn new(settings: KernelSettings) -> Self {
+        Self { settings }
+    }
+
+    /// Attaches to the gofers that came with the session, and to those of the exports that the description names.
+    async fn sources(
+        &self,
+        sandbox: &v1::Sandbox,
+        peer: &Peer,
+        gofers: Vec<GoferStream>,
+        host: &Rc<RemoteHost>,
+    ) -> Result<Sources, OpenError> {
+        let mut sources = Sources { gofers: Vec::new(), exports: BTreeMap::new() };
+        for (i, stream) in gofers.into_iter().enumerate() {
+            let what =
+                sandbox.gofers.get(i).map_or_else(|| format!("gofer {i}"), |name| format!("the gofer of {name:?}"));
+            sources.gofers.push(attach(stream, host, &what).await?);
+        }
+        for name in exports_wanted(sandbox) {
+            let stream = self.settings.exports.start(&name, peer)?;
+            let fs = attach(stream, host, &format!("the gofer of export {name:?}")).await?;
+            sources.exports.insert(name, fs);
+        }
+        Ok(sources)
+    }
+}
+
+async fn attach(stream: GoferStream, host: &Rc<RemoteHost>, what: &str) -> Result<Rc<dyn FileSystem>, OpenError> {
+    let unavailable = |e: &dyn std::fmt::Display| OpenError::Unavailable(format!("attaching to {what}: {e}"));
+    let client = GoferClient::new(stream).map_err(|e| unavailable(&e))?;
+    let fs = GoferFs::attach(client, host.clone()).await.map_err(|e| unavailable(&e))?;
+    Ok(fs)
+}
+
+fn invalid(e: BuildError) -> OpenError {
+    OpenError::Invalid(e.to_string())
+}
+
+/// Bounds of a description; anything larger is no container.
+const ARGS_MAX: usize = 1 << 16;
+const MOUNTS_MAX: usize = 4096;
+const GROUPS_MAX: usize = 65_536;
+
+fn check(sandbox: &v1::Sandbox) -> Result<&v1::Process, OpenError> {
+    let invalid = |what: String| OpenError::Invalid(format!("sandbox {:?}: {what}", sandbox.id));
+    let process = sandbox.process.as_ref().ok_or_else(|| invalid("it has no process".into()))?;
+    if process.args.is_empty() || process.args.len() > ARGS_MAX || process.env.len() > ARGS_MAX {
+        return Err(invalid(format!("process.args must have 1 to {ARGS_MAX} elements")));
+    }
+    if !process.cwd.starts_with('/') {
+        return Err(invalid(format!("process.cwd {:?} is not absolute", process.cwd)));
+    }
+    if sandbox.mounts.len() > MOUNTS_MAX || process.additional_gids.len() > GROUPS_MAX {
+        return Err(invalid(format!("more than {MOUNTS_MAX} mounts or {GROUPS_MAX} groups")));
+    }
+    if sandbox.stdio.len() > 3 {
+        return Err(invalid("more than 3 standard streams".into()));
+    }
+    Ok(process)
+}
+
+fn credentials(process: &v1::Process) -> Credentials {
+    let valid = (1u64 << (cap::LAST + 1)) - 1;
+    let caps = process.capabilities.unwrap_or_default();
+    let mut groups = process.additional_gids.clone();
+    groups.sort_unstable();
+    groups.dedup();
+    Credentials {
+        uid: process.uid,
+        euid: process.uid,
+        suid: process.uid,
+        fsuid: process.uid,
+        gid: process.gid,
+        egid: process.gid,
+        sgid: process.gid,
+        fsgid: process.gid,
+        groups: groups.into(),
+        effective: caps.effective & valid,
+        permitted: caps.permitted & valid,
+        inheritable: caps.inheritable & valid,
+        bounding: caps.bounding & valid,
+        ambient: caps.ambient & valid,
+        securebits: 0,
+    }
+}
+
+fn limits(process: &v1::Process) -> [Rlimit64; rlimit::COUNT] {
+    const UNLIMITED: Rlimit64 = Rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX };
+    let mut all = [UNLIMITED; rlimit::COUNT];
+    all[rlimit::STACK].rlim_cur = 8 << 20;
+    all[rlimit::NOFILE] = Rlimit64 { rlim_cur: 1024, rlim_max: 1 << 20 };
+    for l in &process.rlimits {
+        if let Some(slot) = all.get_mut(l.resource as usize) {
+            *slot = Rlimit64 { rlim_cur: l.soft, rlim_max: l.hard };
+        }
+    }
+    all
+}
+
+/// PATH of an environment, if it is set.
+fn search_path(env: &[String]) -> Option<Vec<u8>> {
+    env.iter().find_map(|e| e.strip_prefix("PATH=")).map(|p| p.as_bytes().to_vec())
+}
+
+impl SandboxFactory for KernelFactory {
+    fn open(
+        &self,
+        sandbox: v1::Sandbox,
+        peer: Peer,
+        out: Outbox,
+        gofers: Vec<GoferStream>,
+    ) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
+        Box::pin(async move {
+            let process = check(&sandbox)?.clone();
+            let host = Rc::new(RemoteHost::new(out.clone()));
+            let sources = self.sources(&sandbox, &peer, gofers, &host).await?;
+            let vfs = Vfs::build(host.clone(), &sandbox, &sources).await.map_err(invalid)?;
+            let net = NetStack::new(self.settings.net.clone());
+            let kernel = Kernel::new(KernelParts {
+                id: sandbox.id.clone(),
+                host: host.clone(),
+                facts: sandbox.host.clone().unwrap_or_default(),
+                uts: UtsNames { nodename: sandbox.hostname.clone(), domainname: sandbox.domainname.clone() },
+                vfs,
+                net,
+            });
+            *kernel.path.borrow_mut() = search_path(&process.env);
+            let fs = kernel.vfs.context(&process).await.map_err(invalid)?;
+            let mut stdio = [None, None, None];
+            for (i, about) in sandbox.stdio.iter().enumerate().filter(|(_, s)| !s.closed) {
+                if let Some(slot) = stdio.get_mut(i) {
+                    *slot = Some(StdioFile::open(host.clone(), i as u32, *about, kernel.new_ino()));
+                }
+            }
+            kernel.add_init(Init {
+                creds: credentials(&process),
+                fs,
+                rlimits: limits(&process),
+                stdio,
+                no_new_privs: process.no_new_privileges,
+            });
+            let native = if sandbox.strict { Vec::new() } else { table::filter_rules().map(|(nr, _)| nr).collect() };
+            let sandbox: Rc<dyn Sandbox> =
+                Rc::new(SessionSandbox { kernel, host, out, work: RefCell::new(JoinSet::new()) });
+            Ok(Opened { sandbox, native })
+        })
+    }
+}
