@@ -1,0 +1,138 @@
+//! What the new process does to itself, in order, from its first instruction to the loader.
+
+use super::{JailConfig, loader::LOADER_FD};
+use crate::sys::{process, seccomp};
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::{
+        signal::{SigSet, SigmaskHow, Signal},
+        socket::{MsgFlags, recv, send},
+    },
+    unistd::{Gid, Uid, chdir, pivot_root, setgroups, setresgid, setresuid, setsid},
+};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// From `create`: the ids are mapped.
+pub(super) const MAPPED: &[u8] = b"mapped";
+/// To `create`: waits for the supervisor.
+pub(super) const READY: &[u8] = b"ready";
+
+/// The control socket's number.
+const CONTROL_FD: i32 = 59;
+/// Most descriptors a task can have on the host: rsc's own.
+const NOFILE: u64 = 256;
+
+type Step = Result<(), String>;
+
+fn step<T>(doing: &str, result: nix::Result<T>) -> Result<T, String> {
+    result.map_err(|errno| format!("{doing}: {}", errno.desc()))
+}
+
+/// Sets up and waits; never returns.
+pub(super) fn run(config: &JailConfig, control: OwnedFd, loader: &OwnedFd) -> ! {
+    let error = match set_up(config, &control, loader) {
+        Ok(()) => confine(config),
+        Err(error) => {
+            report(control.as_raw_fd(), &error);
+            process::exit_now(1)
+        }
+    };
+    report(CONTROL_FD, &error);
+    process::exit_now(1)
+}
+
+fn report(socket: i32, text: &str) {
+    let _ = send(socket, text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
+}
+
+fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd) -> Step {
+    let mut word = [0; 16];
+    let length = step("wait for the map of ids", recv(control.as_raw_fd(), &mut word, MsgFlags::empty()))?;
+    if word.get(..length) != Some(MAPPED) {
+        // `create` gave up, and says so itself.
+        return Err("the map of ids was not written".into());
+    }
+    step("start a session", setsid())?;
+    reset_signals()?;
+    // Refused where the user had to give up setgroups to map its group; then these groups are the caller's own.
+    let _ = setgroups(&[]);
+    let (uid, gid) = (Uid::from_raw(config.uid), Gid::from_raw(config.gid));
+    step("take on the group id", setresgid(gid, gid, gid))?;
+    step("take on the user id", setresuid(uid, uid, uid))?;
+    // Changing ids made the process undumpable, and its supervisor could not seize it.
+    step("become dumpable", process::prctl(libc::PR_SET_DUMPABLE, 1))?;
+    empty_root()?;
+    step("set no_new_privs", process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
+    step("drop all capabilities", process::drop_capabilities())?;
+    keep_descriptors(control.as_fd(), loader.as_fd())
+}
+
+/// Handlers and masks survive an exec as "ignored" and "blocked"; the workload starts with neither.
+fn reset_signals() -> Step {
+    for signal in Signal::iterator() {
+        if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+            step("reset a signal's action", process::default_action(signal))?;
+        }
+    }
+    step("unblock all signals", nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None))
+}
+
+/// Leaves nothing of the host's file tree.
+fn empty_root() -> Step {
+    let none: Option<&str> = None;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    step("make mounts private", mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))?;
+    let mut mounted = Err(Errno::ENOENT);
+    for place in ["/tmp", "/proc", "/dev", "/sys"] {
+        mounted = mount(Some("rsc"), place, Some("tmpfs"), flags, Some("size=0,nr_inodes=1,mode=555"))
+            .and_then(|()| chdir(place));
+        if mounted.is_ok() {
+            break;
+        }
+    }
+    step("mount an empty file system", mounted)?;
+    step("make the empty file system the root", pivot_root(".", "."))?;
+    step("unmount the host's tree", umount2(".", MntFlags::MNT_DETACH))?;
+    step("enter the empty root", chdir("/"))?;
+    let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    step("make the root read-only", mount(none, "/", none, flags, none))
+}
+
+/// Keeps the control socket and the loader, at fixed numbers, and closes everything else.
+fn keep_descriptors(control: BorrowedFd<'_>, loader: BorrowedFd<'_>) -> Step {
+    let nofile = process::rlimit(libc::RLIMIT_NOFILE).map_or(NOFILE, |(_, hard)| hard.min(NOFILE));
+    let doing = "keep the loader's descriptor";
+    // Through a high number each, as either may sit where the other is to go.
+    let high = step(doing, nix::fcntl::fcntl(loader, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(100)))?;
+    let high_control = step(doing, nix::fcntl::fcntl(control, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(100)))?;
+    step(doing, process::dup_raw(high, LOADER_FD, 0))?;
+    step(doing, process::dup_raw(high_control, CONTROL_FD, libc::O_CLOEXEC))?;
+    step("close descriptors", process::close_range(0, CONTROL_FD as u32 - 1))?;
+    step("close descriptors", process::close_range(LOADER_FD as u32 + 1, u32::MAX))?;
+    step("limit the number of descriptors", process::set_rlimit(libc::RLIMIT_NOFILE, nofile, nofile))
+}
+
+/// The last steps, once the supervisor has seized this process; returns why they failed.
+fn confine(config: &JailConfig) -> String {
+    report(CONTROL_FD, "ready");
+    let mut message = vec![0; crate::platform::FILTER_MESSAGE_MAX];
+    let filter = match recv(CONTROL_FD, &mut message, MsgFlags::empty()) {
+        // Whoever should have become the supervisor is gone.
+        Ok(0) => process::exit_now(1),
+        Ok(length) => crate::platform::decode_filter(message.get(..length).unwrap_or_default()),
+        Err(errno) => return format!("receive the filter: {}", errno.desc()),
+    };
+    let Some((program, killable)) = filter else { return "the filter is malformed".into() };
+    let limits = config.rlimits.iter().map(|(resource, soft, hard)| process::set_rlimit(*resource, *soft, *hard));
+    if let Err(errno) = limits.chain([process::set_rlimit(libc::RLIMIT_CORE, 0, 0)]).collect::<nix::Result<()>>() {
+        return format!("set a resource limit: {}", errno.desc());
+    }
+    match seccomp::install(&program, killable) {
+        Ok(listener) => {
+            let errno = process::exec_fd(LOADER_FD, &config.args, &config.env, listener.as_raw_fd());
+            format!("execute the loader: {}", errno.desc())
+        }
+        Err(errno) => format!("install the system call filter: {}", errno.desc()),
+    }
+}

@@ -1,0 +1,186 @@
+//! The jail: the process that becomes the workload's init on the compute host.
+//!
+//! [`spawn`] is called by `create` before it starts a thread. The new process is a child of `create`, in fresh namespaces, with an
+//! empty read-only root, no capabilities and no descriptors but the loader's. It stops there until the supervisor, a sibling, has
+//! seized it and sent the filter ([`crate::platform::attach`]); then it installs the filter and executes the loader, where the
+//! supervisor holds it until the container starts. Where a step fails the caller gets an error and nothing is left behind.
+
+mod child;
+pub(crate) mod loader;
+
+use crate::sys::process::{self, Forked};
+use nix::{
+    errno::Errno,
+    sys::{
+        socket::{AddressFamily, SockFlag, SockType, recv, send, socketpair},
+        wait::waitpid,
+    },
+    unistd::{Pid, geteuid, getegid},
+};
+use std::{
+    ffi::CString,
+    fs,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+/// What the jail must know of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JailConfig {
+    /// The workload's user and group: what its own user namespace shows.
+    pub uid: u32,
+    /// See `uid`.
+    pub gid: u32,
+    /// What these are outside: ids without any right on the host.
+    pub host_uid: u32,
+    /// See `host_uid`.
+    pub host_gid: u32,
+    /// Host limits: resource, soft, hard. Only STACK, AS, DATA, MEMLOCK, CPU and NPROC belong here.
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// The program and its arguments; at least one.
+    pub args: Vec<CString>,
+    /// The environment.
+    pub env: Vec<CString>,
+}
+
+impl JailConfig {
+    /// The ids outside for the calling user: `nobody` for root, the caller's own otherwise.
+    pub fn host_ids() -> (u32, u32) {
+        let own = (geteuid().as_raw(), getegid().as_raw());
+        if own.0 == 0 && maps_nobody("/proc/self/uid_map") && maps_nobody("/proc/self/gid_map") {
+            (NOBODY, NOBODY)
+        } else {
+            own
+        }
+    }
+}
+
+const NOBODY: u32 = 65534;
+
+fn maps_nobody(path: &str) -> bool {
+    let Ok(map) = fs::read_to_string(path) else { return false };
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0));
+        let (first, _, count) = (numbers.next(), numbers.next(), numbers.next());
+        first.zip(count).is_some_and(|(first, count)| (first..first + count).contains(&u64::from(NOBODY)))
+    })
+}
+
+/// A jail that waits for its supervisor. Dropping it does not end it: see [`Jail::abort`].
+#[derive(Debug)]
+pub struct Jail {
+    /// Host pid of the workload's init, a child of the caller.
+    pub pid: i32,
+    /// For the supervisor: the jail's other end. The supervisor gets it by being forked afterwards.
+    pub control: OwnedFd,
+}
+
+impl Jail {
+    /// Kills and reaps the jail, when something failed before it was attached.
+    pub fn abort(self) {
+        let _ = process::kill(self.pid, libc::SIGKILL);
+        let _ = waitpid(Pid::from_raw(self.pid), None);
+    }
+}
+
+/// Why a jail could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum JailError {
+    /// Namespaces are not to be had.
+    #[error("cannot make the jail's namespaces (user, pid, mount, network, ipc, uts): {0}; are unprivileged user namespaces allowed on this host?")]
+    Namespaces(Errno),
+    /// The host does not let us write the map of ids.
+    #[error("cannot map the jail's {what} {inner} to the host's {outer}: {error}")]
+    IdMap {
+        /// `user` or `group`.
+        what: &'static str,
+        /// Id in the jail.
+        inner: u32,
+        /// Id on the host.
+        outer: u32,
+        /// What writing it said.
+        error: std::io::Error,
+    },
+    /// Something on our side.
+    #[error("cannot {doing}: {error}")]
+    Host {
+        /// What was being done.
+        doing: &'static str,
+        /// The host's answer.
+        error: Errno,
+    },
+    /// A step in the new process failed.
+    #[error("cannot set up the jail: {0}")]
+    Inside(String),
+    /// It ended without a word.
+    #[error("the jail ended while it was set up")]
+    Ended,
+}
+
+/// Makes the jail. The caller must have one thread only.
+pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
+    let host = |doing| move |error| JailError::Host { doing, error };
+    let loader = loader::memfd().map_err(host("make the loader's memory file"))?;
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(host("make a socket pair"))?;
+    let namespaces = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS;
+    match process::fork_into(namespaces).map_err(JailError::Namespaces)? {
+        Forked::Child => {
+            drop(ours);
+            child::run(config, theirs, &loader)
+        }
+        Forked::Parent(pid) => {
+            drop(theirs);
+            let jail = Jail { pid, control: ours };
+            match prepare(config, &jail) {
+                Ok(()) => Ok(jail),
+                Err(error) => {
+                    jail.abort();
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
+/// Writes the maps, lets the new process go on, and waits until it is ready for the supervisor.
+fn prepare(config: &JailConfig, jail: &Jail) -> Result<(), JailError> {
+    let write = |file: &str, text: &str| fs::write(format!("/proc/{}/{file}", jail.pid), text);
+    if geteuid().as_raw() != 0 {
+        // A user without privileges may map its group only once setgroups is out of reach.
+        let _ = write("setgroups", "deny");
+    }
+    for (what, file, inner, outer) in
+        [("group", "gid_map", config.gid, config.host_gid), ("user", "uid_map", config.uid, config.host_uid)]
+    {
+        write(file, &format!("{inner} {outer} 1\n"))
+            .map_err(|error| JailError::IdMap { what, inner, outer, error })?;
+    }
+    let socket = jail.control.as_raw_fd();
+    let host = |doing| move |error| JailError::Host { doing, error };
+    send(socket, child::MAPPED, nix::sys::socket::MsgFlags::MSG_NOSIGNAL).map_err(host("talk to the jail"))?;
+    match read_report(jail)? {
+        report if report == child::READY => Ok(()),
+        report => Err(JailError::Inside(String::from_utf8_lossy(&report).into_owned())),
+    }
+}
+
+/// The jail's next word; an error if it has ended.
+pub(crate) fn read_report(jail: &Jail) -> Result<Vec<u8>, JailError> {
+    let mut buffer = vec![0; 1024];
+    loop {
+        match recv(jail.control.as_raw_fd(), &mut buffer, nix::sys::socket::MsgFlags::empty()) {
+            Ok(0) => return Err(JailError::Ended),
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(JailError::Host { doing: "hear from the jail", error }),
+        }
+    }
+}

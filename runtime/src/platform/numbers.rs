@@ -1,0 +1,36 @@
+//! The few system call numbers that the platforms treat by name. Everything else about calls comes from the table.
+
+macro_rules! numbers {
+    ($($name:ident = $number:literal;)*) => { $(pub(crate) const $name: u32 = $number;)* };
+}
+
+numbers! {
+    MMAP = 9;
+    RT_SIGRETURN = 15;
+    MREMAP = 25;
+    PAUSE = 34;
+    CLONE = 56;
+    FORK = 57;
+    VFORK = 58;
+    EXECVE = 59;
+    EXIT = 60;
+    RT_SIGSUSPEND = 130;
+    PRCTL = 157;
+    RESTART_SYSCALL = 219;
+    EXIT_GROUP = 231;
+    PSELECT6 = 270;
+    PPOLL = 271;
+    EPOLL_PWAIT = 281;
+    EXECVEAT = 322;
+    IO_PGETEVENTS = 333;
+    CLONE3 = 435;
+    CLOSE_RANGE = 436;
+    EPOLL_PWAIT2 = 441;
+}
+
+/// A number that no kernel implements. The filters answer it with a notification, so that a descriptor can be added to the task.
+pub(crate) const MAGIC: u32 = 0x0072_7363;
+
+/// Calls which the supervisor puts in the place of others: they must always stop for the tracer, whatever the table says.
+pub(crate) const CONTROL: [u32; 8] =
+    [MMAP, PAUSE, EXECVE, EXECVEAT, PPOLL, PRCTL, RESTART_SYSCALL, CLOSE_RANGE];

@@ -1,0 +1,145 @@
+//! ptrace(2) requests and wait status.
+//!
+//! A tracee can be killed between any two requests: every request returns [`Gone`] for that, and it is a value, not an error.
+
+use super::check;
+use nix::errno::Errno;
+use std::ptr;
+
+/// Registers of a stopped tracee.
+pub type Registers = libc::user_regs_struct;
+
+/// The tracee is not stopped any more: it was killed. Its end will be told by [`wait_any`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// `PTRACE_EVENT_STOP`: group stops, `PTRACE_INTERRUPT`, and the first stop of an auto-attached child.
+pub const EVENT_STOP: i32 = libc::PTRACE_EVENT_STOP;
+/// `si_status` of a system call stop with `PTRACE_O_TRACESYSGOOD`.
+pub const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
+
+/// What the supervisor asks of each tracee.
+const OPTIONS: libc::c_int = libc::PTRACE_O_TRACESYSGOOD
+    | libc::PTRACE_O_TRACECLONE
+    | libc::PTRACE_O_TRACEFORK
+    | libc::PTRACE_O_TRACEVFORK
+    | libc::PTRACE_O_TRACEEXEC
+    | libc::PTRACE_O_TRACEEXIT
+    | libc::PTRACE_O_TRACESECCOMP
+    | libc::PTRACE_O_EXITKILL;
+
+/// How a stopped tracee goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Until its next event.
+    Continue,
+    /// Until its next event or the end of its system call.
+    ToExit,
+    /// Stays in its group stop, but tells of its end.
+    Listen,
+}
+
+fn request(op: libc::c_uint, tid: i32, addr: usize, data: usize) -> Result<libc::c_long, Gone> {
+    // SAFETY: only operations whose address and data are plain numbers come here.
+    let value = unsafe { libc::ptrace(op, tid, addr, data) };
+    check(value).map_err(|errno| gone(op, tid, errno))
+}
+
+fn gone(op: libc::c_uint, tid: i32, errno: Errno) -> Gone {
+    if errno != Errno::ESRCH {
+        tracing::warn!("ptrace request {op:#x} for task {tid}: {errno}");
+    }
+    Gone
+}
+
+/// Becomes the tracer of a task without stopping it.
+pub fn seize(pid: i32) -> nix::Result<()> {
+    // SAFETY: no pointers.
+    let value = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0usize, OPTIONS as usize) };
+    check(value).map(drop)
+}
+
+/// Resumes a stopped tracee, with a signal if `signal` is not 0.
+pub fn resume(tid: i32, how: Resume, signal: i32) -> Result<(), Gone> {
+    let op = match how {
+        Resume::Continue => libc::PTRACE_CONT,
+        Resume::ToExit => libc::PTRACE_SYSCALL,
+        Resume::Listen => libc::PTRACE_LISTEN,
+    };
+    request(op, tid, 0, usize::try_from(signal).unwrap_or(0)).map(drop)
+}
+
+/// Asks a running tracee to stop; it will report [`EVENT_STOP`].
+pub fn interrupt(tid: i32) -> Result<(), Gone> {
+    request(libc::PTRACE_INTERRUPT, tid, 0, 0).map(drop)
+}
+
+/// Reads a stopped tracee's registers.
+pub fn registers(tid: i32) -> Result<Registers, Gone> {
+    let mut regs = std::mem::MaybeUninit::<Registers>::zeroed();
+    // SAFETY: the kernel fills a `user_regs_struct`, for which there is room.
+    let value = unsafe { libc::ptrace(libc::PTRACE_GETREGS, tid, 0usize, regs.as_mut_ptr()) };
+    check(value).map_err(|errno| gone(libc::PTRACE_GETREGS, tid, errno))?;
+    // SAFETY: zeroed and then filled; any bits are valid.
+    Ok(unsafe { regs.assume_init() })
+}
+
+/// Writes a stopped tracee's registers.
+pub fn set_registers(tid: i32, regs: &Registers) -> Result<(), Gone> {
+    // SAFETY: the kernel reads a `user_regs_struct`.
+    let value = unsafe { libc::ptrace(libc::PTRACE_SETREGS, tid, 0usize, ptr::from_ref(regs)) };
+    check(value).map_err(|errno| gone(libc::PTRACE_SETREGS, tid, errno)).map(drop)
+}
+
+/// The message of the event that the tracee stopped at.
+pub fn event_message(tid: i32) -> Result<u64, Gone> {
+    let mut message: libc::c_ulong = 0;
+    // SAFETY: the kernel writes one `unsigned long`.
+    let value = unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, tid, 0usize, &raw mut message) };
+    check(value).map_err(|errno| gone(libc::PTRACE_GETEVENTMSG, tid, errno))?;
+    Ok(message)
+}
+
+/// What a wait said of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It has ended and is reaped; the raw wait(2) status.
+    Ended(i32),
+    /// It has stopped: the signal (or [`SYSCALL_STOP`]) and the event, 0 if none.
+    Stopped {
+        /// `WSTOPSIG`.
+        signal: i32,
+        /// The upper half of the status.
+        event: i32,
+    },
+}
+
+impl Status {
+    fn from_raw(raw: i32) -> Status {
+        if libc::WIFSTOPPED(raw) { Status::Stopped { signal: libc::WSTOPSIG(raw), event: raw >> 16 } } else { Status::Ended(raw) }
+    }
+}
+
+fn wait(pid: i32, flags: i32) -> nix::Result<Option<(i32, Status)>> {
+    let mut raw = 0;
+    // SAFETY: the kernel writes one int.
+    let value = unsafe { libc::waitpid(pid, &raw mut raw, flags) };
+    let pid = check(value.into())?;
+    Ok((pid != 0).then(|| (i32::try_from(pid).unwrap_or(0), Status::from_raw(raw))))
+}
+
+/// The next thing that any child or tracee has to say, without waiting. `Err(ECHILD)`: there is none left.
+pub fn wait_any() -> nix::Result<Option<(i32, Status)>> {
+    wait(-1, libc::__WALL | libc::WNOHANG)
+}
+
+/// Waits for one task. For set-up only: the engine never waits for one pid.
+pub fn wait_for(pid: i32) -> nix::Result<Status> {
+    loop {
+        match wait(pid, libc::__WALL) {
+            Ok(Some((_, status))) => return Ok(status),
+            Ok(None) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
