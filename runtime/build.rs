@@ -8,9 +8,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let script = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("loader/loader.ld");
     let status = Command::new(env::var("RUSTC")?)
         .args(["--edition=2024", "--crate-name=rsc_loader", "--crate-type=bin"])
-        .args(["--target=x86_64-unknown-linux-gnu", "-Cpanic=abort", "-Copt-level=2", "-Cdebuginfo=0", "-Cstrip=symbols"])
+        .args([
+            "--target=x86_64-unknown-linux-gnu",
+            "-Cpanic=abort",
+            "-Copt-level=2",
+            "-Cdebuginfo=0",
+            "-Cstrip=symbols",
+        ])
         .args(["-Crelocation-model=static", "-Clink-arg=-nostdlib", "-Clink-arg=-static", "-Clink-arg=-no-pie"])
-        .args(["-Clink-arg=-Wl,--build-id=none", "-Clink-arg=-Wl,--no-eh-frame-hdr", &format!("-Clink-arg=-Wl,-T,{}", script.display())])
+        .args([
+            "-Clink-arg=-Wl,--build-id=none",
+            "-Clink-arg=-Wl,--no-eh-frame-hdr",
+            &format!("-Clink-arg=-Wl,-T,{}", script.display()),
+        ])
         .arg("-o")
         .arg(&out)
         .arg("loader/loader.rs")

@@ -2,7 +2,10 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod engine;
+pub mod jail;
 pub mod lifecycle;
+pub mod platform;
 pub mod session;
 #[allow(unsafe_code)]
 pub mod sys;

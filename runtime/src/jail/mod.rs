@@ -15,7 +15,7 @@ use nix::{
         socket::{AddressFamily, SockFlag, SockType, recv, send, socketpair},
         wait::waitpid,
     },
-    unistd::{Pid, geteuid, getegid},
+    unistd::{Pid, getegid, geteuid},
 };
 use std::{
     ffi::CString,
@@ -86,7 +86,9 @@ impl Jail {
 #[derive(Debug, thiserror::Error)]
 pub enum JailError {
     /// Namespaces are not to be had.
-    #[error("cannot make the jail's namespaces (user, pid, mount, network, ipc, uts): {0}; are unprivileged user namespaces allowed on this host?")]
+    #[error(
+        "cannot make the jail's namespaces (user, pid, mount, network, ipc, uts): {0}; are unprivileged user namespaces allowed on this host?"
+    )]
     Namespaces(Errno),
     /// The host does not let us write the map of ids.
     #[error("cannot map the jail's {what} {inner} to the host's {outer}: {error}")]
@@ -157,8 +159,7 @@ fn prepare(config: &JailConfig, jail: &Jail) -> Result<(), JailError> {
     for (what, file, inner, outer) in
         [("group", "gid_map", config.gid, config.host_gid), ("user", "uid_map", config.uid, config.host_uid)]
     {
-        write(file, &format!("{inner} {outer} 1\n"))
-            .map_err(|error| JailError::IdMap { what, inner, outer, error })?;
+        write(file, &format!("{inner} {outer} 1\n")).map_err(|error| JailError::IdMap { what, inner, outer, error })?;
     }
     let socket = jail.control.as_raw_fd();
     let host = |doing| move |error| JailError::Host { doing, error };

@@ -76,7 +76,8 @@ impl Filter {
 /// permitted, because only the tracer can let it run and see its result.
 pub(crate) fn control() -> impl Iterator<Item = u32> {
     let table = (0..1024).filter_map(table::lookup);
-    let table = table.filter(|call| call.plane == Plane::Control || !call.native.is_empty() || !call.permitted.is_empty());
+    let table =
+        table.filter(|call| call.plane == Plane::Control || !call.native.is_empty() || !call.permitted.is_empty());
     let mut all: BTreeSet<u32> = table.map(|call| call.nr).collect();
     all.extend(numbers::CONTROL);
     all.into_iter()
@@ -109,7 +110,11 @@ fn rule(conditions: &[Cond]) -> Result<SeccompRule, FilterError> {
 }
 
 /// Appends the rules with `action` as their answer; what matches none falls through to what comes next.
-fn append(program: &mut Vec<Instruction>, rules: BTreeMap<i64, Vec<SeccompRule>>, action: u32) -> Result<(), FilterError> {
+fn append(
+    program: &mut Vec<Instruction>,
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    action: u32,
+) -> Result<(), FilterError> {
     if rules.is_empty() {
         return Ok(());
     }

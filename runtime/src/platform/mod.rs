@@ -180,11 +180,19 @@ fn take_over(jail: &Jail, filter: &Filter) -> Result<Attached, AttachError> {
     let message = encode_filter(&filter.compile()?, filter.platform == Platform::Seccomp);
     ptrace::seize(init).map_err(AttachError::Seize)?;
     send(jail.control.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL).map_err(host("send the filter to the jail"))?;
-    wait_event(jail, libc::PTRACE_EVENT_SECCOMP)?;
     let gone = |ptrace::Gone| AttachError::Jail(JailError::Ended);
-    let regs = ptrace::registers(init).map_err(gone)?;
+    let regs = loop {
+        wait_event(jail, libc::PTRACE_EVENT_SECCOMP)?;
+        let regs = ptrace::registers(init).map_err(gone)?;
+        if regs.orig_rax == u64::from(numbers::EXECVEAT) {
+            break regs;
+        }
+        // Still our own code, which may want memory on the way.
+        ptrace::resume(init, Resume::Continue, 0).map_err(gone)?;
+    };
     let pidfd = process::pidfd_open(init).map_err(host("open the jail's pidfd"))?;
-    let number = i32::try_from(regs.r9).unwrap_or(-1);
+    // An int: the upper half is whatever was there.
+    let number = regs.r9 as i32;
     let listener = process::pidfd_getfd(pidfd.as_fd(), number).map_err(host("take the filter's listener"))?;
     ptrace::resume(init, Resume::Continue, 0).map_err(gone)?;
     wait_event(jail, libc::PTRACE_EVENT_EXEC)?;
@@ -221,7 +229,8 @@ mod tests {
 
     #[test]
     fn filters_cross_the_socket() {
-        let program = [Instruction { code: 6, jt: 1, jf: 2, k: 0x7fff_0000 }, Instruction { code: 0x15, jt: 0, jf: 9, k: 60 }];
+        let program =
+            [Instruction { code: 6, jt: 1, jf: 2, k: 0x7fff_0000 }, Instruction { code: 0x15, jt: 0, jf: 9, k: 60 }];
         let (decoded, killable) = decode_filter(&encode_filter(&program, true)).unwrap();
         assert!(killable);
         assert_eq!(decoded, program);

@@ -6,14 +6,9 @@ macro_rules! numbers {
 
 numbers! {
     MMAP = 9;
-    RT_SIGRETURN = 15;
-    MREMAP = 25;
     PAUSE = 34;
     CLONE = 56;
-    FORK = 57;
-    VFORK = 58;
     EXECVE = 59;
-    EXIT = 60;
     RT_SIGSUSPEND = 130;
     PRCTL = 157;
     RESTART_SYSCALL = 219;
@@ -22,8 +17,6 @@ numbers! {
     PPOLL = 271;
     EPOLL_PWAIT = 281;
     EXECVEAT = 322;
-    IO_PGETEVENTS = 333;
-    CLONE3 = 435;
     CLOSE_RANGE = 436;
     EPOLL_PWAIT2 = 441;
 }
@@ -32,5 +25,4 @@ numbers! {
 pub(crate) const MAGIC: u32 = 0x0072_7363;
 
 /// Calls which the supervisor puts in the place of others: they must always stop for the tracer, whatever the table says.
-pub(crate) const CONTROL: [u32; 8] =
-    [MMAP, PAUSE, EXECVE, EXECVEAT, PPOLL, PRCTL, RESTART_SYSCALL, CLOSE_RANGE];
+pub(crate) const CONTROL: [u32; 8] = [MMAP, PAUSE, EXECVE, EXECVEAT, PPOLL, PRCTL, RESTART_SYSCALL, CLOSE_RANGE];

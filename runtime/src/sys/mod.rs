@@ -3,3 +3,12 @@
 //! Nothing here decides anything. Each function does one call, takes and returns plain values, and turns `errno` into a type.
 
 pub mod host;
+pub mod process;
+pub mod ptrace;
+pub mod readiness;
+pub mod seccomp;
+
+/// Turns the usual `-1` into the thread's `errno`.
+fn check(value: libc::c_long) -> nix::Result<libc::c_long> {
+    if value < 0 { Err(nix::errno::Errno::last()) } else { Ok(value) }
+}

@@ -111,7 +111,15 @@ pub fn exec_fd(fd: RawFd, args: &[CString], env: &[CString], extra: i32) -> Errn
     let (args, env) = (pointers(args), pointers(env));
     // SAFETY: both vectors end with a null pointer and outlive the call.
     unsafe {
-        libc::syscall(libc::SYS_execveat, fd, CStr::as_ptr(c""), args.as_ptr(), env.as_ptr(), libc::AT_EMPTY_PATH, extra);
+        libc::syscall(
+            libc::SYS_execveat,
+            fd,
+            CStr::as_ptr(c""),
+            args.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            extra,
+        );
     }
     Errno::last()
 }

@@ -116,7 +116,11 @@ pub enum Status {
 
 impl Status {
     fn from_raw(raw: i32) -> Status {
-        if libc::WIFSTOPPED(raw) { Status::Stopped { signal: libc::WSTOPSIG(raw), event: raw >> 16 } } else { Status::Ended(raw) }
+        if libc::WIFSTOPPED(raw) {
+            Status::Stopped { signal: libc::WSTOPSIG(raw), event: raw >> 16 }
+        } else {
+            Status::Ended(raw)
+        }
     }
 }
 
@@ -142,4 +146,20 @@ pub fn wait_for(pid: i32) -> nix::Result<Status> {
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// A stopped tracee's signal mask, as the kernel's 64 bits.
+pub fn signal_mask(tid: i32) -> Result<u64, Gone> {
+    let mut mask: u64 = 0;
+    // SAFETY: the kernel writes eight bytes, the size that is given as the address.
+    let value = unsafe { libc::ptrace(libc::PTRACE_GETSIGMASK, tid, 8usize, &raw mut mask) };
+    check(value).map_err(|errno| gone(libc::PTRACE_GETSIGMASK, tid, errno))?;
+    Ok(mask)
+}
+
+/// Sets a stopped tracee's signal mask. SIGKILL and SIGSTOP are never blocked.
+pub fn set_signal_mask(tid: i32, mask: u64) -> Result<(), Gone> {
+    // SAFETY: the kernel reads eight bytes, the size that is given as the address.
+    let value = unsafe { libc::ptrace(libc::PTRACE_SETSIGMASK, tid, 8usize, ptr::from_ref(&mask)) };
+    check(value).map_err(|errno| gone(libc::PTRACE_SETSIGMASK, tid, errno)).map(drop)
 }

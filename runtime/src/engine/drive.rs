@@ -1,0 +1,71 @@
+//! What wakes the engine: SIGCHLD, the listener, and the clock.
+
+use super::Engine;
+use crate::sys::readiness::watch;
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, SigmaskHow, Signal, sigprocmask},
+        signalfd::{SfdFlags, SignalFd},
+    },
+};
+use std::{
+    cell::RefCell,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+/// Longest sleep without a deadline.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Runs the engine until its workload has ended; init's wait(2) status. The tracer is the calling thread, so it must be the one
+/// that attached, and SIGCHLD is taken over.
+pub async fn drive(engine: &RefCell<Engine>) -> io::Result<i32> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None)?;
+    let children = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let wakes = watch(children.as_fd().try_clone_to_owned()?)?;
+    let listener: OwnedFd = engine.borrow().listener.try_clone()?;
+    let listener = watch(listener)?;
+    let mut listening = true;
+    // What came before.
+    engine.borrow_mut().on_children();
+    loop {
+        if let Some(status) = engine.borrow().ended() {
+            return Ok(status);
+        }
+        let deadline = engine.borrow().deadline();
+        let sleep = deadline.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            biased;
+            ready = wakes.readable() => {
+                let mut ready = ready?;
+                while let Ok(Some(_)) = children.read_signal() {}
+                ready.clear_ready();
+                engine.borrow_mut().on_children();
+            }
+            ready = listener.readable(), if listening => {
+                let mut ready = ready?;
+                while pending(listener.as_fd()) {
+                    engine.borrow_mut().on_notification();
+                }
+                // Hung up: no task has the filter any more, and none can get it.
+                listening = !ready.ready().is_read_closed();
+                ready.clear_ready();
+                // One that came between the last look and the clearing has raised its edge already.
+                while pending(listener.as_fd()) {
+                    engine.borrow_mut().on_notification();
+                }
+            }
+            () = tokio::time::sleep(sleep) => engine.borrow_mut().on_timer(Instant::now()),
+        }
+    }
+}
+
+fn pending(listener: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))
+        && fds.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLIN)))
+}

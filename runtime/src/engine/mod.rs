@@ -1,0 +1,213 @@
+//! The engine: the state of each task of a workload, and what every stop, notification, answer and request does to it.
+//!
+//! It is a plain state machine on one thread. It never waits: [`drive`] tells it of stops and notifications, the session's client
+//! of answers, and it resumes tasks and sends frames through [`Upstream`]. It holds what the design promises: an answer writes only
+//! where its call allows, runs natively only what the table lists, and a call belongs to its task until the task has its result.
+
+mod answer;
+mod calls;
+mod drive;
+mod exec;
+mod image;
+mod map;
+mod memory;
+mod observe;
+mod procfs;
+mod reverse;
+mod signals;
+mod stack;
+mod stops;
+mod task;
+
+pub use drive::drive;
+pub use observe::{CallRecord, Column, Counters, Observer, Outcome};
+
+use crate::{jail::loader::TRANSIENT_FDS, platform::Attached};
+use rsc_proto::v1::{self, up};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    io,
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+use task::{State, Task};
+
+/// Where frames for the sentry go. Must not call back into the engine.
+pub trait Upstream {
+    /// Queues a frame behind all before it.
+    fn send(&mut self, body: up::Body);
+}
+
+/// Opens the files that answers name.
+pub trait FileSources {
+    /// A descriptor to map the file with: readable, and `writable` only when a shared writable mapping was granted.
+    fn open(&mut self, source: &v1::FileSource, writable: bool) -> io::Result<OwnedFd>;
+}
+
+/// What ends a sandbox whose session is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The workload is killed.
+    Kill,
+    /// Every task is held until the workload is killed.
+    Freeze,
+}
+
+/// How an engine behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A call that is not answered within this time is parked, so that signals reach its task.
+    pub park_after: Duration,
+    /// Keep what the observer needs to print calls: their input.
+    pub record: bool,
+    /// The program to start: `argv[0]`.
+    pub program: Vec<u8>,
+    /// Directories to look for it in when it has no slash: `PATH`, separated by colons.
+    pub path: Vec<u8>,
+}
+
+impl Options {
+    /// For a program and its environment.
+    pub fn new(program: &[u8], env: &[impl AsRef<[u8]>]) -> Options {
+        let path = env.iter().find_map(|entry| entry.as_ref().strip_prefix(b"PATH="));
+        Options {
+            park_after: Duration::from_millis(1),
+            record: false,
+            program: program.to_vec(),
+            path: path.unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").to_vec(),
+        }
+    }
+}
+
+/// The program that a container starts with, while it has not been executed.
+#[derive(Debug, Default)]
+struct Starting {
+    /// What the attempts came to so far.
+    errno: Option<i32>,
+}
+
+/// The heart of the supervisor. See the module.
+pub struct Engine {
+    upstream: Box<dyn Upstream>,
+    files: Box<dyn FileSources>,
+    observer: Box<dyn Observer>,
+    options: Options,
+    listener: OwnedFd,
+    init: i32,
+    /// By host tid.
+    tasks: HashMap<i32, Task>,
+    /// Host tids by the workload's.
+    names: HashMap<u32, i32>,
+    /// Children that stopped before their parent's event.
+    embryos: HashSet<i32>,
+    /// Tasks by their calls in flight.
+    calls: HashMap<u64, i32>,
+    /// Tasks held in their exit stop by the event that the sentry has yet to acknowledge.
+    exits: HashMap<u64, i32>,
+    /// When calls are to be parked, in order.
+    parks: VecDeque<(Instant, i32, u64)>,
+    /// Numbers for transient descriptors in use.
+    slots: HashSet<u32>,
+    next_call: u64,
+    next_event: u64,
+    starting: Option<Starting>,
+    /// Exits are not held for the sentry any more.
+    released: bool,
+    frozen: bool,
+    /// Stops that came while everything is frozen.
+    frozen_stops: Vec<i32>,
+    ended: Option<i32>,
+    counters: Counters,
+}
+
+impl Engine {
+    /// For a workload whose init is held in the loader.
+    pub fn new(
+        attached: Attached,
+        options: Options,
+        upstream: Box<dyn Upstream>,
+        files: Box<dyn FileSources>,
+        observer: Box<dyn Observer>,
+    ) -> Engine {
+        let init = Task::new(attached.init, attached.init, 1, 1, State::Held);
+        Engine {
+            upstream,
+            files,
+            observer,
+            options,
+            listener: attached.listener,
+            init: attached.init,
+            tasks: [(attached.init, init)].into(),
+            names: [(1, attached.init)].into(),
+            embryos: HashSet::new(),
+            calls: HashMap::new(),
+            exits: HashMap::new(),
+            parks: VecDeque::new(),
+            slots: TRANSIENT_FDS.collect(),
+            next_call: 1,
+            next_event: 1,
+            starting: None,
+            released: false,
+            frozen: false,
+            frozen_stops: Vec::new(),
+            ended: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Host pid of the workload's init.
+    pub fn init(&self) -> i32 {
+        self.init
+    }
+
+    /// Init's wait(2) status once the whole workload has ended and is reaped.
+    pub fn ended(&self) -> Option<i32> {
+        self.ended.filter(|_| self.tasks.is_empty())
+    }
+
+    /// What was done so far, by call and column.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The host tids of all tasks.
+    pub fn tids(&self) -> impl Iterator<Item = i32> {
+        self.tasks.keys().copied()
+    }
+
+    /// When [`Engine::on_timer`] wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.parks.front().map(|(at, _, _)| *at)
+    }
+
+    /// Exits are no longer told before they are seen: for `kill KILL`, `delete --force`, and a session that is lost.
+    pub fn release_exits(&mut self) {
+        self.released = true;
+        for (_, tid) in std::mem::take(&mut self.exits) {
+            self.resume(tid, crate::sys::ptrace::Resume::Continue, 0);
+        }
+    }
+
+    /// Kills the whole workload, whatever state it is in.
+    pub fn kill(&mut self) {
+        self.release_exits();
+        let _ = crate::sys::process::kill(self.init, libc::SIGKILL);
+    }
+
+    /// The session is gone for good.
+    pub fn lose(&mut self, loss: Loss) {
+        match loss {
+            Loss::Kill => self.kill(),
+            Loss::Freeze => {
+                self.frozen = true;
+                for tid in self.tasks.keys() {
+                    let _ = crate::sys::ptrace::interrupt(*tid);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, tid: u32, id: u64, what: v1::task_event::What) {
+        self.upstream.send(up::Body::Event(v1::TaskEvent { tid, id, what: Some(what) }));
+    }
+}
