@@ -5,6 +5,7 @@
 //! the kernel puts into its [`Outbox`](sandbox::Outbox) is taken by the response's task and written by the connection's. No
 //! thread is crossed.
 
+pub mod exports;
 mod gate;
 mod gofers;
 mod hub;

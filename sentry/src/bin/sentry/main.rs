@@ -1,0 +1,34 @@
+//! The `sentry` program: `serve`, `ps`, and (by itself) `gofer`.
+#![deny(unsafe_code)]
+
+mod args;
+mod ps;
+mod serve;
+#[allow(unsafe_code)]
+mod sys;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A gofer is this program again, before any thread or runtime exists.
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|first| first == "gofer") {
+        let program = std::iter::once("gofer".into());
+        return rsc_gofer::main_from_args(program.chain(std::env::args_os().skip(2)));
+    }
+    let args = args::Args::parse();
+    let result = match &args.command {
+        args::Command::Serve(serve) => args.log.install().and_then(|()| serve::run(serve)),
+        args::Command::Ps(ps) => args.log.install().and_then(|()| ps::run(ps)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever the causes look like.
+            let line = format!("{error:#}").replace('\n', " ");
+            eprintln!("sentry: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `sentry serve`: listeners, rules, the kernel, and the end.
+
+use crate::args::ServeArgs;
+use crate::sys;
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
+use rsc_proto::transport::{
+    Accepted, ClientCertificates, Guard, Incoming, ListenAddr, Listener, Peer, ServerTls, Tokens,
+};
+use rsc_proto::v1;
+use rsc_sentry::server::exports::{Export, Net};
+use rsc_sentry::server::sandbox::{GoferStream, OpenError, Opened, Outbox, SandboxFactory};
+use rsc_sentry::server::{Config, serve};
+use std::convert::Infallible;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::LocalOptions;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What the listeners ask for.
+struct Plan {
+    listen: Vec<ListenAddr>,
+    tls: Option<ServerTls>,
+    guard: Guard,
+}
+
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    // Before anything opens descriptors of its own.
+    let inherited = args.session_fd.map(|fd| inherited(fd, &args.gofer_fd)).transpose()?;
+    for export in &args.export {
+        let found = std::fs::metadata(&export.path);
+        found.with_context(|| format!("cannot export {} as {}", export.path.display(), export.name))?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .context("cannot start the runtime")?;
+    match inherited {
+        Some((session, gofers)) => runtime.block_on(embedded(args, session, gofers)),
+        None => {
+            let plan = plan(args)?;
+            runtime.block_on(listening(args, plan))
+        }
+    }
+}
+
+fn inherited(session: i32, gofers: &[i32]) -> anyhow::Result<(UnixStream, Vec<UnixStream>)> {
+    let adopt = |fd, flag| {
+        let socket = sys::adopt(fd).map(UnixStream::from);
+        socket.with_context(|| format!("descriptor {fd} of {flag} is not usable"))
+    };
+    let mut taken = vec![session];
+    let session = adopt(session, "--session-fd")?;
+    let mut streams = Vec::new();
+    for fd in gofers {
+        if taken.contains(fd) {
+            bail!("descriptor {fd} is given twice");
+        }
+        taken.push(*fd);
+        streams.push(adopt(*fd, "--gofer-fd")?);
+    }
+    Ok((session, streams))
+}
+
+fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
+    let listen: Vec<_> = (args.unix.iter().cloned().map(ListenAddr::Unix))
+        .chain(args.tcp.iter().cloned().map(ListenAddr::Tcp))
+        .chain(args.vsock.iter().copied().map(ListenAddr::Vsock))
+        .collect();
+    if listen.is_empty() {
+        bail!("nowhere to listen; give --unix PATH, --tcp HOST:PORT or --vsock PORT");
+    }
+    if !args.tcp.is_empty() && args.tls_client_ca.is_none() && args.token_file.is_none() && !args.insecure {
+        bail!(
+            "--tcp would admit everybody; give --tls-client-ca (with --tls-cert and --tls-key) or --token-file, or say \
+             --insecure"
+        );
+    }
+    let tokens = args.token_file.as_ref().map(|path| Tokens::load(path)).transpose()?;
+    let need =
+        if tokens.is_some() || args.insecure { ClientCertificates::Optional } else { ClientCertificates::Required };
+    let client_ca = args.tls_client_ca.as_deref().map(|ca| (ca, need));
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(cert), Some(key)) => Some(ServerTls::load(cert, key, client_ca)?),
+        _ => None,
+    };
+    if !args.tcp.is_empty() && tls.is_none() && tokens.is_some() {
+        tracing::warn!("tokens cross the network unencrypted; give --tls-cert and --tls-key");
+    }
+    let guard = Guard {
+        tokens,
+        insecure: args.insecure,
+        allow_uids: args.allow_uid.clone(),
+        allow_cids: (!args.allow_cid.is_empty()).then(|| args.allow_cid.clone()),
+    };
+    Ok(Plan { listen, tls, guard })
+}
+
+async fn listening(args: &ServeArgs, plan: Plan) -> anyhow::Result<()> {
+    let shutdown = shutdown_signal()?;
+    let mut listeners = Vec::new();
+    for addr in &plan.listen {
+        let listener = Listener::bind(addr, plan.tls.as_ref(), !plan.guard.allow_uids.is_empty()).await?;
+        tracing::info!("listening on {}", listener.local());
+        listeners.push(listener);
+    }
+    let guard = Arc::new(plan.guard);
+    let incoming = Incoming::start(listeners, &guard);
+    let config = Config {
+        session_grace: Duration::from_secs(args.session_grace),
+        drain_grace: Duration::from_secs(args.drain_grace),
+        single: false,
+    };
+    // Connections queue at the listeners from here on. Without a service manager this does nothing.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let shutdown = async {
+        shutdown.await;
+        tracing::info!("draining");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    };
+    serve(incoming, guard, factory(args), config, Vec::new(), shutdown).await?;
+    Ok(())
+}
+
+async fn embedded(args: &ServeArgs, session: UnixStream, gofers: Vec<UnixStream>) -> anyhow::Result<()> {
+    let shutdown = shutdown_signal()?;
+    session.set_nonblocking(true).context("the socket of --session-fd is not usable")?;
+    let session =
+        tokio::net::UnixStream::from_std(session).context("the descriptor of --session-fd is no unix socket")?;
+    let (accepted, closed) = Accepted::inherited(session);
+    let accepted = futures_util::stream::once(std::future::ready(Ok::<_, Infallible>(accepted)));
+    let incoming = accepted.chain(futures_util::stream::pending());
+    // There is no second connection, so nothing to wait for when this one is closed.
+    let config = Config { session_grace: Duration::ZERO, drain_grace: Duration::ZERO, single: true };
+    let over = async {
+        tokio::select! {
+            () = closed => {}
+            () = shutdown => {}
+        }
+    };
+    serve(incoming, Arc::new(Guard::default()), factory(args), config, gofers, over).await?;
+    Ok(())
+}
+
+/// SIGTERM or SIGINT; a second one ends the process at once.
+fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut term = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    Ok(async move {
+        let mut once = async || {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        };
+        once().await;
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            std::process::exit(1);
+        });
+    })
+}
+
+/// The kernel, with what the command line gives it.
+fn factory(args: &ServeArgs) -> Rc<dyn SandboxFactory> {
+    Rc::new(NoKernel { _exports: args.export.clone(), _net: args.net.clone() })
+}
+
+/// Stands in for the kernel's factory: refuses every sandbox.
+struct NoKernel {
+    _exports: Vec<Export>,
+    _net: Net,
+}
+
+impl SandboxFactory for NoKernel {
+    fn open(
+        &self,
+        _sandbox: v1::Sandbox,
+        _peer: Peer,
+        _out: Outbox,
+        _gofers: Vec<GoferStream>,
+    ) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
+        Box::pin(std::future::ready(Err(OpenError::Unavailable(
+            "this build of the sentry opens no sandboxes yet".into(),
+        ))))
+    }
+}
