@@ -25,8 +25,15 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever the causes look like.
-            let line = format!("{error:#}").replace('\n', " ");
+            // One line, and no cause twice: most messages name theirs.
+            let mut line = String::new();
+            for cause in error.chain().map(ToString::to_string) {
+                if !line.contains(&cause) {
+                    line.push_str(if line.is_empty() { "" } else { ": " });
+                    line.push_str(&cause);
+                }
+            }
+            let line = line.replace('\n', " ");
             eprintln!("sentry: {line}");
             ExitCode::FAILURE
         }
