@@ -1,0 +1,94 @@
+#!/bin/bash
+# The commands of the runtime: life cycle, what they print, and what they say to bad input. RT=runc: the control.
+. "$(dirname "$0")/../lib.sh"
+trap finish EXIT
+
+run_true() { job true; rc 0 rt run --bundle b c1; }
+run_output() { job sh -c 'echo out; echo err >&2'; eq "$(rt run -b b c1 2>e)" out; eq "$(cat e)" err; }
+exit_codes() { local c; for c in 0 1 42 255; do job sh -c "exit $c"; rc $c rt run -b b c1; done; }
+exit_signal() { job sh -c 'kill -KILL $$; :'; bundle b --root "$PWD/rootfs" -- sh -c 'sh -c "kill -TERM \$\$"; exit $?'; rc 143 rt run -b b c1; }
+arguments() { job printf '%s|' 'two words' '' '*' "it's"; eq "$(rt run -b b c1)" "two words||*|it's|"; }
+environment() { bundle b --root "$PWD/rootfs" --env 'X=a b' -- sh -c 'echo "$X"'; eq "$(rt run -b b c1)" 'a b'; }
+cwd_user() { bundle b --root "$PWD/rootfs" --cwd /tmp --user 1000:1001 -- sh -c 'echo "$(pwd) $(id -u):$(id -g)"'; eq "$(rt run -b b c1)" '/tmp 1000:1001'; }
+hostname() { job hostname; eq "$(rt run -b b c1)" conformance; }
+relative_root() { bundle b -- cat /etc/passwd; mv rootfs b/; has "$(rt run -b b c1)" root:x:0; }
+read_only_root() { bundle b --root "$PWD/rootfs" --readonly -- sh -c 'echo x >/x; echo $?'; has "$(rt run -b b c1 2>&1)" 'Read-only file system'; }
+bind_mount() {
+    mkdir vol; echo there >vol/f
+    bundle b --root "$PWD/rootfs" --mount "{\"destination\":\"/vol\",\"type\":\"bind\",\"source\":\"$PWD/vol\",\"options\":[\"rbind\",\"rw\"]}" -- sh -c 'cat /vol/f; echo new >/vol/g'
+    eq "$(rt run -b b c1)" there; eq "$(cat vol/g)" new
+}
+file_written() { job sh -c 'echo text >/root/f; mkdir /root/dir; ln -s f /root/l'; rc 0 rt run -b b c1; eq "$(cat rootfs/root/l)" text; [ -d rootfs/root/dir ]; }
+pid_file() { job true; rc 0 rt run -b b --pid-file pid c1; [ "$(cat pid)" -gt 0 ]; }
+without_id() { job echo made; eq "$(rt run --bundle b)" made; }
+bundle_is_cwd() { job echo here; cd b; eq "$(rt run c1)" here; }
+
+life_cycle() {
+    job sh -c 'trap "exit 7" TERM; echo up >/root/up; while :; do sleep .1; done'
+    rt create --bundle b --pid-file pid it-c1 >out 2>&1
+    eq "$(status_of it-c1)" created; [ ! -e rootfs/root/up ]
+    has "$(rt list)" it-c1
+    rt start it-c1; soon [ -e rootfs/root/up ]; eq "$(status_of it-c1)" running
+    eq "$(rt state it-c1 | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')" "$(cat pid)"
+    rc 1 rt delete it-c1
+    rt kill it-c1 TERM; soon same_status it-c1 stopped
+    rt delete it-c1; rc 1 rt state it-c1 2>e
+    eq "$(rt list -q)" ''
+}
+same_status() { [ "$(status_of "$1")" = "$2" ]; }
+delete_force() { job sleep 1000; rt create -b b it-c2 >/dev/null 2>&1; rt start it-c2; rt delete --force it-c2; rc 0 rt delete --force it-c2; }
+delete_created() { job sleep 1000; rt create -b b it-c3 >/dev/null 2>&1; rt delete --force it-c3; }
+kill_created() { job sleep 1000; rt create -b b it-c4 >/dev/null 2>&1; rt kill it-c4 KILL; soon same_status it-c4 stopped; rt delete it-c4; }
+kill_numbers() { job sleep 1000; rt create -b b it-c5 >/dev/null 2>&1; rt start it-c5; rt kill it-c5 9; soon same_status it-c5 stopped; rc 1 rt kill it-c5 9; rt delete it-c5; }
+start_twice() { job sleep 1000; rt create -b b it-c6 >/dev/null 2>&1; rt start it-c6; rc 1 rt start it-c6; rt delete -f it-c6; }
+cgroup_gone() { bundle b --root "$PWD/rootfs" --cgroup "/it-$MARK" -- true; rc 0 rt run -b b c1; }
+detached() { job sleep 1000; rt run -d -b b --pid-file pid it-c7 >/dev/null 2>&1; eq "$(status_of it-c7)" running; rt delete -f it-c7; soon gone "$(cat pid)"; }
+versions() { has "$(rt --version)" "spec: "; rt features | python3 -c 'import json,sys; assert json.load(sys.stdin)["ociVersionMin"]' || fail features; }
+spec() { rt spec; python3 -c 'import json; assert json.load(open("config.json"))["process"]["args"]'; rc 1 rt spec 2>/dev/null; }
+list_json() { job sleep 1000; rt run -d -b b it-c8 >/dev/null 2>&1; eq "$(rt list --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["id"])')" it-c8; rt delete -f it-c8; }
+
+# bad CODE COMMAND...: it ends with CODE (0: any but 0), one line on standard error, and the same as JSON in the log.
+bad() {
+    local want=$1 got=0; shift
+    rm -f log e; rt --log log --log-format json "$@" >o 2>e || got=$?
+    [ $got != 0 ] || fail "accepted: $*"
+    [ "$want" = 0 ] || [ -n "$CONTROL" ] || [ $got = "$want" ] || fail "exit code $got, not $want, of: $* ($(cat e))"
+    [ -n "$CONTROL" ] || [ "$(grep -c . e)" = 1 ] || fail "not one line: $(cat e)"
+    [ -n "$CONTROL" ] && [ ! -s log ] && return
+    tail -n 1 log | python3 -c 'import json,sys; m=json.load(sys.stdin); assert m["level"]=="error" and m["msg"] and m["time"]' || fail "log of $*: $(cat log)"
+}
+bad_bundle() {
+    bad 0 run -b none c1; mkdir empty; bad 0 run -b empty c1
+    mkdir broken; echo '{"ociVersion": 1' >broken/config.json; bad 0 run -b broken c1; echo '[]' >broken/config.json; bad 0 run -b broken c1
+    head -c 100000 /dev/urandom >broken/config.json; bad 0 run -b broken c1
+}
+bad_config() {
+    bundle b --set /process/args '[]' -- x; bad 0 run -b b c1
+    bundle b --set /ociVersion '"9.9.9"' -- x; [ -n "$CONTROL" ] || bad 0 run -b b c1
+    bundle b --root "$PWD/rootfs" --cwd relative -- true; bad 0 run -b b c1
+    bundle b --root "$PWD/rootfs" --set /linux/namespaces '[{"type":"nonsense"}]' -- true; bad 0 run -b b c1
+}
+bad_root() { bundle b --root "$PWD/none" -- true; bad 0 run -b b c1; echo x >file; bundle b --root "$PWD/file" -- true; bad 0 run -b b c1; }
+bad_id() {
+    job true
+    local id; for id in '' ../x a/b 'a b' "$(printf 'x%.0s' $(seq 2000))"; do bad 0 run -b b "$id"; done
+    job sleep 1000; rt create -b b it-taken >/dev/null 2>&1; bad 0 create -b b it-taken; bad 0 run -b b it-taken; rt delete -f it-taken
+}
+bad_program() {
+    job none-such; bad 127 run -b b c1; job /none/such; bad 127 run -b b c1
+    job /etc/passwd; bad 126 run -b b c1; job /etc; bad 126 run -b b c1
+}
+bad_mount() { bundle b --root "$PWD/rootfs" --mount '{"destination":"/v","type":"bind","source":"/none/such","options":["rbind"]}' -- true; bad 0 run -b b c1; }
+no_such_container() { local c; for c in state start kill delete; do bad 0 $c nobody; done; }
+unknown_flag() { local got=0; rt run --frobnicate 2>e || got=$?; [ $got != 0 ] || fail accepted; [ -n "$CONTROL" ] || eq "$(grep -c . e)" 1; }
+bad_values() { job true; local f; for f in --platform=kvm --placement=far --on-loss=cry --loss-grace=x --sentry=ftp://x --sentry=tcp://x --sentry=vsock://a:1; do
+    got=0; rt run "$f" -b b c1 2>e || got=$?; [ $got != 0 ] || fail "accepted: $f"; eq "$(grep -c . e)" 1; done; }
+annotation_refused() { job true; bundle b --root "$PWD/rootfs" --annotation dev.rsc.rootfs=sentry:x -- true; bad 0 run -b b c1; bundle b --root "$PWD/rootfs" --annotation dev.rsc.sentry=unix:///x -- true; bad 0 run -b b c1; }
+sentry_unreachable() { job true; bad 0 run --sentry "unix://$PWD/none.sock" -b b c1; bad 0 run --sentry tcp://127.0.0.1:1 -b b c1; }
+
+step run-true run-output exit-codes exit-signal arguments environment cwd-user hostname relative-root read-only-root bind-mount \
+    file-written pid-file bundle-is-cwd
+only_rsc without-id
+step life-cycle delete-force delete-created kill-created kill-numbers start-twice cgroup-gone detached versions spec list-json
+step bad-bundle bad-config bad-root bad-id bad-program bad-mount no-such-container unknown-flag
+only_rsc bad-values annotation-refused sentry-unreachable
