@@ -4,6 +4,7 @@ use super::{
     CallRecord, Column, Engine, Outcome,
     calls::reissue,
     memory::Memory,
+    procfs::{Disposition, disposition},
     task::{Call, State},
 };
 use crate::sys::{
@@ -178,7 +179,9 @@ impl Engine {
         regs.rax = value as u64;
         ptrace::set_registers(tid, &regs)?;
         if let Some(task) = self.tasks.get_mut(&tid) {
-            task.restarts_remotely = value == -516;
+            // With a handler the kernel makes it EINTR, and the wait is over.
+            let handled = signal != 0 && disposition(tid, signal) == Disposition::Handled;
+            task.restarts_remotely = value == -516 && !handled;
             task.state = State::Running;
         }
         ptrace::resume(tid, Resume::Continue, signal)

@@ -39,7 +39,8 @@ impl Engine {
     pub(super) fn new_trap(&mut self, tid: i32, regs: Registers) -> Result<(), Gone> {
         let nr = regs.orig_rax as u32;
         let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };
-        if nr == numbers::RESTART_SYSCALL && !std::mem::take(&mut task.restarts_remotely) {
+        let remotely = std::mem::take(&mut task.restarts_remotely);
+        if nr == numbers::RESTART_SYSCALL && !remotely {
             // The kernel goes on with a wait which was native.
             self.counters.count(Column::Restart, nr);
             return ptrace::resume(tid, Resume::Continue, 0);

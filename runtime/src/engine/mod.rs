@@ -196,6 +196,8 @@ impl Engine {
 
     /// The session is gone for good.
     pub fn lose(&mut self, loss: Loss) {
+        // Nobody is there to acknowledge exits, and a zombie that is held would keep its parent waiting.
+        self.release_exits();
         match loss {
             Loss::Kill => self.kill(),
             Loss::Freeze => {

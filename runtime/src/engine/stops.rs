@@ -223,6 +223,7 @@ impl Engine {
         }
         self.drop_call(tid);
         let last = self.last_of_group(tid);
+        self.exits.retain(|_, held| *held != tid);
         let Some(task) = self.tasks.remove(&tid) else { return };
         if let State::Mapping(mapping) = &task.state {
             self.slots.insert(mapping.slot);

@@ -1,5 +1,15 @@
 //! What is expected of each program.
 
+use rsc_proto::{
+    table,
+    v1::{self, answer::Outcome},
+};
+use rsc_runtime::sys::process;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
 use crate::{
     Case, Setup,
     fake::{self, kinds, run},
@@ -28,6 +38,8 @@ pub(crate) const ALL: &[Case] = &[
     ("entries", entries),
     ("storm", storm),
     ("busybox", busybox),
+    ("frozen", frozen),
+    ("lies", lies),
 ];
 
 fn same(what: &str, got: &str, wanted: &str) -> Result<(), String> {
@@ -163,4 +175,93 @@ fn busybox(setup: Setup) -> Result<(), String> {
 
 fn jail(setup: Setup) -> Result<(), String> {
     fake::look_at_jail(setup)
+}
+
+/// A kernel that says what it must not: everything is refused, nothing is written, and the workload goes on.
+fn lies(setup: Setup) -> Result<(), String> {
+    let hook = |call: &v1::Syscall| {
+        let mut answer = match table::name(call.nr).as_ref() {
+            "getcwd" => fake::answer(call.call, Outcome::Result(4)),
+            "openat" => fake::answer(call.call, Outcome::Native(v1::Native { report: false })),
+            "fchdir" => fake::answer(call.call, Outcome::Result(-512)),
+            "umask" => fake::answer(call.call, Outcome::Exec(v1::Exec::default())),
+            "sync" => fake::answer(call.call, Outcome::Map(v1::MapFile::default())),
+            _ => return None,
+        };
+        if call.nr == 79 {
+            answer.out.push(v1::Segment { addr: call.args[0], data: vec![b'x'; 64].into() });
+        }
+        Some(answer)
+    };
+    let report = run(setup, &[&path("static"), "lies"], Some(hook))?;
+    let wanted = "getcwd -1 5 before after\nopen -1 1\nfchdir -1 5\numask -1 1\nsync -1 1\n";
+    same("output", &report.output, wanted)?;
+    same("refused", &report.refused.len().to_string(), "5")
+}
+
+/// The freezer breaks waits off without any signal: nothing is lost, nothing comes twice.
+fn frozen(setup: Setup) -> Result<(), String> {
+    let Some(freezer) = Freezer::new() else {
+        eprintln!("    no freezer here: skipped");
+        return Ok(());
+    };
+    let report = fake::run_with(setup, &[&path("static"), "frozen"], None, |init| {
+        // Children are born into the group.
+        let _ = std::fs::write(Freezer::folder().join("cgroup.procs"), init.to_string());
+    });
+    drop(freezer);
+    same("output", &report?.output, "bad 0 0\n")
+}
+
+/// A cgroup v1 freezer, or a cgroup2, that a helper process freezes and thaws without pause.
+struct Freezer {
+    helper: i32,
+}
+
+impl Freezer {
+    fn folder() -> PathBuf {
+        let name = format!("rsc-engine-{}", nix::unistd::getpgrp());
+        let v1 = Path::new("/sys/fs/cgroup/freezer");
+        if v1.is_dir() { v1.join(name) } else { Path::new("/sys/fs/cgroup").join(name) }
+    }
+
+    fn new() -> Option<Freezer> {
+        let folder = Freezer::folder();
+        std::fs::create_dir_all(&folder).ok()?;
+        let switch = [("freezer.state", "FROZEN", "THAWED"), ("cgroup.freeze", "1", "0")]
+            .into_iter()
+            .find(|(file, ..)| folder.join(file).exists());
+        let Some((file, frozen, thawed)) = switch else {
+            let _ = std::fs::remove_dir(&folder);
+            return None;
+        };
+        let file = folder.join(file);
+        match process::fork_into(0).ok()? {
+            process::Forked::Parent(helper) => Some(Freezer { helper }),
+            process::Forked::Child => {
+                let parent = nix::unistd::getppid();
+                while nix::unistd::getppid() == parent {
+                    for state in [frozen, thawed] {
+                        let _ = std::fs::write(&file, state);
+                        std::thread::sleep(Duration::from_micros(1700));
+                    }
+                }
+                process::exit_now(0)
+            }
+        }
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        let _ = process::kill(self.helper, libc::SIGKILL);
+        let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(self.helper), None);
+        let folder = Freezer::folder();
+        for _ in 0..100 {
+            if std::fs::remove_dir(&folder).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

@@ -203,9 +203,7 @@ impl Kernel {
                 self.waiting.push(call);
                 self.serve();
             }
-            219 => {
-                self.waiting.push(call);
-            }
+            219 => self.waiting.push(call),
             257 => {
                 let path = text(&call, args[1]).unwrap_or_default();
                 if !std::path::Path::new(&path).is_file() {

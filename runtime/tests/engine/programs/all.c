@@ -318,6 +318,49 @@ static int storm(void) {
     return 0;
 }
 
+/* Reads and writes one byte at a time while somebody outside freezes and thaws. */
+static int frozen(void) {
+    pid_t child = fork();
+    if (child == 0) {
+        for (int i = 0; i < 400; i++) {
+            char c = 'a' + i % 26;
+            if (write(4, &c, 1) != 1) _exit(1);
+            if (i % 40 == 0) nap(12);
+        }
+        _exit(0);
+    }
+    int bad = 0;
+    for (int i = 0; i < 400; i++) {
+        char c = 0;
+        if (read(3, &c, 1) != 1 || c != 'a' + i % 26) bad++;
+    }
+    int status;
+    waitpid(child, &status, 0);
+    say("bad %d %d\n", bad, status);
+    return 0;
+}
+
+/* What a lying kernel can do: it answers these calls wrongly. */
+static int lies(void) {
+    char near[8] = "before", buffer[4], after[8] = "after";
+    errno = 0;
+    int got = syscall(SYS_getcwd, buffer, 4);
+    say("getcwd %d %d %s %s\n", got, errno, near, after);
+    errno = 0;
+    got = open("/dev/null", O_RDONLY);
+    say("open %d %d\n", got, errno);
+    errno = 0;
+    got = syscall(SYS_fchdir, 0);
+    say("fchdir %d %d\n", got, errno);
+    errno = 0;
+    got = syscall(SYS_umask, 0);
+    say("umask %d %d\n", got, errno);
+    errno = 0;
+    got = syscall(SYS_sync);
+    say("sync %d %d\n", got, errno);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     self = (char *)getauxval(AT_EXECFN);
     char *what = argc > 1 ? argv[1] : "hello";
@@ -336,5 +379,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "fatal")) return fatal();
     if (!strcmp(what, "entries")) return entries();
     if (!strcmp(what, "storm")) return storm();
+    if (!strcmp(what, "frozen")) return frozen();
+    if (!strcmp(what, "lies")) return lies();
     return 2;
 }
