@@ -14,7 +14,7 @@ use crate::server::sandbox::{Outbox, ProtocolError, Sandbox, SandboxStats};
 mod factory;
 mod remote_host;
 
-pub use factory::{KernelFactory, KernelSettings};
+pub use factory::{ExportSource, KernelFactory, KernelSettings};
 use remote_host::RemoteHost;
 
 /// Calls that one sandbox may have in flight: its tasks, each with one.

@@ -4,13 +4,13 @@ use crate::args::ServeArgs;
 use crate::sys;
 use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
-use futures_util::future::LocalBoxFuture;
 use rsc_proto::transport::{
     Accepted, ClientCertificates, Guard, Incoming, ListenAddr, Listener, Peer, ServerTls, Tokens,
 };
-use rsc_proto::v1;
-use rsc_sentry::server::exports::{Export, Net};
-use rsc_sentry::server::sandbox::{GoferStream, OpenError, Opened, Outbox, SandboxFactory};
+use rsc_sentry::net::NetConfig;
+use rsc_sentry::sandbox::{ExportSource, KernelFactory, KernelSettings};
+use rsc_sentry::server::exports::{Export, Net, start_export};
+use rsc_sentry::server::sandbox::{GoferStream, OpenError, SandboxFactory};
 use rsc_sentry::server::{Config, serve};
 use std::convert::Infallible;
 use std::os::unix::net::UnixStream;
@@ -169,25 +169,27 @@ fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
 
 /// The kernel, with what the command line gives it.
 fn factory(args: &ServeArgs) -> Rc<dyn SandboxFactory> {
-    Rc::new(NoKernel { _exports: args.export.clone(), _net: args.net.clone() })
+    let net = match &args.net {
+        Net::None => NetConfig::None,
+        Net::Host => NetConfig::Host,
+        Net::Path(path) => NetConfig::Path(path.clone()),
+    };
+    let exports = Rc::new(CommandLineExports(args.export.clone()));
+    Rc::new(KernelFactory::new(KernelSettings { exports, net }))
 }
 
-/// Stands in for the kernel's factory: refuses every sandbox.
-struct NoKernel {
-    _exports: Vec<Export>,
-    _net: Net,
-}
+/// The trees of `--export`.
+struct CommandLineExports(Vec<Export>);
 
-impl SandboxFactory for NoKernel {
-    fn open(
-        &self,
-        _sandbox: v1::Sandbox,
-        _peer: Peer,
-        _out: Outbox,
-        _gofers: Vec<GoferStream>,
-    ) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
-        Box::pin(std::future::ready(Err(OpenError::Unavailable(
-            "this build of the sentry opens no sandboxes yet".into(),
-        ))))
+impl ExportSource for CommandLineExports {
+    fn start(&self, name: &str, peer: &Peer) -> Result<GoferStream, OpenError> {
+        let known = self.0.iter().find(|e| e.name == name);
+        // The same answer for what does not exist and for what this peer may not know of.
+        let Some(export) = known.filter(|_| peer.may_use(name)) else {
+            return Err(OpenError::Denied(format!(
+                "there is no export {name:?} for this peer; see --export and the token file of the sentry"
+            )));
+        };
+        start_export(export).map_err(|e| OpenError::Unavailable(e.to_string()))
     }
 }
