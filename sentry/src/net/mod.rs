@@ -1,8 +1,16 @@
-//! Sockets.
+//! Sockets. Unix sockets live in the sentry alone; internet sockets are host sockets in the sandbox's network namespace, made by a
+//! broker (`broker`) and handed over by descriptor. Nothing of the workload's reaches the host's kernel unparsed.
 
-pub mod socket;
-
+use std::cell::RefCell;
 use std::rc::Rc;
+
+pub mod addr;
+pub mod control;
+pub mod options;
+pub mod socket;
+pub mod unix;
+
+use unix::UnixNames;
 
 /// Which network the internet sockets of a sandbox are in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,12 +27,16 @@ pub enum NetConfig {
 /// The network of a sandbox.
 pub struct NetStack {
     config: NetConfig,
+    /// Bound names of unix sockets.
+    pub(crate) unix: RefCell<UnixNames>,
+    /// Unix sockets inside control messages, for the collector.
+    pub(crate) flying: unix::gc::Flying,
 }
 
 impl NetStack {
     /// A network without sockets.
     pub fn new(config: NetConfig) -> Rc<Self> {
-        Rc::new(Self { config })
+        Rc::new(Self { config, unix: RefCell::default(), flying: unix::gc::Flying::default() })
     }
 
     /// Where its internet sockets are.

@@ -12,6 +12,7 @@ use crate::kernel::file::File;
 use crate::kernel::memory::{CHUNK, UserMemory, UserPtr};
 use crate::kernel::task::rlimit;
 use crate::kernel::wait::PollEvents;
+use crate::net::socket::SocketFile;
 use std::rc::Rc;
 
 /// End of the user's half of the address space.
@@ -157,9 +158,10 @@ async fn read_file(cx: &Cx, file: &Rc<File>, offset: u64, into: &UserVec, nowait
     }
     let len = into.len().min(CHUNK);
     let nonblocking = nowait || file.nonblocking();
-    let data = cx
-        .blocking(file, PollEvents::READABLE, nonblocking, None, async || file.ops().read(file, 0, len).await)
-        .await?;
+    let patience = file.downcast::<SocketFile>().map(SocketFile::receive_patience).unwrap_or_default();
+    let op = async || file.ops().read(file, 0, len).await;
+    let data = cx.blocking(file, PollEvents::READABLE, nonblocking, patience.deadline, op).await;
+    let data = patience.interrupted(data)?;
     let data = data.slice(..data.len().min(len));
     let n = data.len();
     into.scatter(&cx.mem, 0, data).await?;
@@ -196,6 +198,8 @@ async fn write_file(
             let n = rest.len();
             let r = if seekable {
                 file.ops().write(file, offset, rest.clone()).await.map_err(SysError::from)
+            } else if let Some(socket) = file.downcast::<SocketFile>() {
+                socket.send_bytes(cx, file, rest.clone(), nonblocking).await
             } else {
                 let op = async || file.ops().write(file, 0, rest.clone()).await;
                 cx.blocking(file, PollEvents::WRITABLE, nonblocking, None, op).await
@@ -233,7 +237,7 @@ fn partial(done: usize, offset: u64, error: SysError) -> SysResult<(usize, u64)>
 
 /// Pipes signal a missing reader always, stream sockets when nothing was sent, other sockets never.
 fn wants_sigpipe(file: &File, done: usize) -> bool {
-    match file.downcast::<crate::net::socket::SocketFile>() {
+    match file.downcast::<SocketFile>() {
         Some(s) => done == 0 && s.is_stream(),
         None => true,
     }

@@ -26,11 +26,13 @@ pub mod limits;
 pub mod lookup;
 pub mod mm;
 pub mod open;
+pub mod message;
 pub mod pipe;
 pub mod poll;
 pub mod prctl;
 pub mod process;
 pub mod stat;
+pub mod socket;
 pub mod timerfd;
 
 /// What a handler decides.
@@ -296,4 +298,24 @@ handlers! {
     TIMERFD_CREATE => timerfd::timerfd_create, 2;
     TIMERFD_SETTIME => timerfd::timerfd_settime, 4;
     TIMERFD_GETTIME => timerfd::timerfd_gettime, 2;
+
+    // Sockets
+    SOCKET => socket::socket, 3;
+    SOCKETPAIR => socket::socketpair, 4;
+    BIND => socket::bind, 3;
+    LISTEN => socket::listen, 2;
+    ACCEPT => socket::accept, 3;
+    ACCEPT4 => socket::accept4, 4;
+    CONNECT => socket::connect, 3;
+    GETSOCKNAME => socket::getsockname, 3;
+    GETPEERNAME => socket::getpeername, 3;
+    SHUTDOWN => socket::shutdown, 2;
+    SETSOCKOPT => socket::setsockopt, 5;
+    GETSOCKOPT => socket::getsockopt, 5;
+    SENDTO => message::sendto, 6;
+    SENDMSG => message::sendmsg, 3;
+    SENDMMSG => message::sendmmsg, 4;
+    RECVFROM => message::recvfrom, 6;
+    RECVMSG => message::recvmsg, 3;
+    RECVMMSG => message::recvmmsg, 5;
 }
