@@ -134,7 +134,7 @@ impl Engine {
                 ptrace::set_registers(tid, &regs)?;
                 let report = native.report.then_some((call.nr, call.args));
                 let how = if native.report { Resume::ToExit } else { Resume::Continue };
-                self.set_state(tid, State::Native { report });
+                self.set_state(tid, State::Native { report, mappings: self.mappings });
                 ptrace::resume(tid, how, 0)
             }
             answer::Outcome::Exec(exec) => self.begin_exec(tid, &call, &exec),

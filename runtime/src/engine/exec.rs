@@ -268,6 +268,11 @@ fn prepare(tid: i32, plan: &ExecPlan, sp: u64) -> Option<(Loading, u64, u64)> {
     if let Some(((elf, _), placed)) = interpreter.as_ref().zip(placed.as_ref()) {
         image::map_steps(elf, placed.bias, FDS.1, &mut steps)?;
     }
+    if elf.exec_stack == Some(true) {
+        let prot = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC | libc::PROT_GROWSDOWN) as u64;
+        let page = sp & !(rsc_proto::abi::PAGE_SIZE - 1);
+        steps.push(Step::May(numbers::MPROTECT, [page, rsc_proto::abi::PAGE_SIZE, prot, 0, 0, 0]));
+    }
     steps.push(Step::May(numbers::PRCTL, [libc::PR_SET_NAME as u64, comm, 0, 0, 0, 0]));
     // Where the kernel cannot do it (before 4.x or without checkpoint/restore) the break stays near the loader.
     let mm = [libc::PR_SET_MM as u64, libc::PR_SET_MM_MAP as u64, map, 13 * 8, 0, 0];

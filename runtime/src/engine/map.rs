@@ -6,9 +6,10 @@
 use super::{
     Column, Engine,
     calls::{reissue, set_args},
-    task::{Call, State},
+    task::{Call, Cleaning, State},
 };
 use crate::{
+    jail::loader::TRANSIENT_FDS,
     platform::numbers,
     sys::ptrace::{self, Gone, Registers, Resume},
 };
@@ -35,6 +36,33 @@ enum Step {
 }
 
 impl Engine {
+    /// Whether a fork that began after so many mappings may have copied a transient descriptor.
+    pub(super) fn may_have_copied(&self, mappings: u64) -> bool {
+        self.mappings != mappings || self.slots.len() < TRANSIENT_FDS.len()
+    }
+
+    /// A new child at its first stop has the transient descriptors closed before it returns to the program.
+    pub(super) fn clean(&mut self, tid: i32) -> Result<(), Gone> {
+        let regs = ptrace::registers(tid)?;
+        let mask = ptrace::signal_mask(tid)?;
+        ptrace::set_signal_mask(tid, u64::MAX)?;
+        let mut close = reissue(&regs, numbers::CLOSE_RANGE);
+        let (first, last) = (TRANSIENT_FDS.start, TRANSIENT_FDS.end - 1);
+        set_args(&mut close, [first.into(), last.into(), 0, 0, 0, 0]);
+        ptrace::set_registers(tid, &close)?;
+        self.set_state(tid, State::Cleaning(Box::new(Cleaning { regs, mask })));
+        ptrace::resume(tid, Resume::Continue, 0)
+    }
+
+    /// It is clean.
+    pub(super) fn cleaned(&mut self, tid: i32, cleaning: &Cleaning) -> Result<(), Gone> {
+        let mut regs = cleaning.regs;
+        regs.orig_rax = u64::MAX;
+        ptrace::set_registers(tid, &regs)?;
+        ptrace::set_signal_mask(tid, cleaning.mask)?;
+        ptrace::resume(tid, Resume::Continue, 0)
+    }
+
     pub(super) fn may_map(&self, call: &Call) -> bool {
         call.nr == numbers::MMAP && call.args[3] & libc::MAP_ANONYMOUS as u64 == 0
     }
@@ -52,6 +80,7 @@ impl Engine {
             (_, None) => return self.refuse_map(tid, regs, call, libc::ENFILE),
         };
         self.slots.remove(&slot);
+        self.mappings += 1;
         let mask = ptrace::signal_mask(tid)?;
         ptrace::set_signal_mask(tid, u64::MAX)?;
         let mut magic = regs;

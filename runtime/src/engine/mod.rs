@@ -106,8 +106,12 @@ pub struct Engine {
     exits: HashMap<u64, i32>,
     /// When calls are to be parked, in order.
     parks: VecDeque<(Instant, i32, u64)>,
-    /// Numbers for transient descriptors in use.
+    /// Numbers for transient descriptors that are free.
     slots: HashSet<u32>,
+    /// Mappings that have begun.
+    mappings: u64,
+    /// Children to be cleaned at their first stop.
+    unclean: HashSet<i32>,
     next_call: u64,
     next_event: u64,
     starting: Option<Starting>,
@@ -144,6 +148,8 @@ impl Engine {
             exits: HashMap::new(),
             parks: VecDeque::new(),
             slots: TRANSIENT_FDS.collect(),
+            mappings: 0,
+            unclean: HashSet::new(),
             next_call: 1,
             next_event: 1,
             starting: None,

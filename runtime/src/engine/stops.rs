@@ -98,6 +98,11 @@ impl Engine {
             }
             State::Mapping(mapping) => self.map_trapped(tid, mapping, nr),
             State::Loading(loading) => self.loading_trapped(tid, loading, &regs),
+            State::Cleaning(cleaning) if nr == numbers::CLOSE_RANGE => {
+                self.counters.count(Column::Own, nr);
+                task.state = State::Cleaning(cleaning);
+                ptrace::resume(tid, Resume::ToExit, 0)
+            }
             _ => {
                 self.abandon_call(tid);
                 self.new_trap(tid, regs)
@@ -111,10 +116,7 @@ impl Engine {
         let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };
         task.group_stopped = false;
         match task.state {
-            State::New => {
-                task.state = State::Running;
-                ptrace::resume(tid, Resume::Continue, 0)
-            }
+            State::New => self.begin_child(tid),
             State::Leaving | State::Parked { .. } if answered => self.apply_stopped(tid, 0),
             State::Leaving => self.park_left(tid),
             State::Parked { .. } => {
@@ -132,7 +134,8 @@ impl Engine {
         let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };
         let name = task.name;
         match std::mem::replace(&mut task.state, State::Running) {
-            State::Native { report: Some((nr, args)) } => {
+            State::Cleaning(cleaning) => self.cleaned(tid, &cleaning),
+            State::Native { report: Some((nr, args)), .. } => {
                 let result = v1::NativeResult { nr, result: regs.rax as i64, args: args.to_vec() };
                 self.event(name, 0, What::NativeResult(result));
                 ptrace::resume(tid, Resume::Continue, 0)
@@ -157,10 +160,15 @@ impl Engine {
         };
         let Some(parent) = self.tasks.get(&tid) else { return Ok(()) };
         let (parent_name, parent_tgid, parent_group) = (parent.name, parent.tgid, parent.group);
-        let how = match parent.state {
-            State::Native { report: Some(_) } => Resume::ToExit,
-            _ => Resume::Continue,
+        let (how, mappings) = match parent.state {
+            State::Native { report: Some(_), mappings } => (Resume::ToExit, Some(mappings)),
+            State::Native { report: None, mappings } => (Resume::Continue, Some(mappings)),
+            _ => (Resume::Continue, None),
         };
+        let own_files = flags & libc::CLONE_FILES as u64 == 0;
+        if own_files && mappings.is_none_or(|mappings| self.may_have_copied(mappings)) {
+            self.unclean.insert(child);
+        }
         if let Some(name) = procfs::name_of(child) {
             let thread = flags & libc::CLONE_THREAD as u64 != 0;
             let (tgid, group) = if thread { (parent_tgid, parent_group) } else { (child, name) };
@@ -168,13 +176,19 @@ impl Engine {
             self.names.insert(name, child);
             self.event(parent_name, 0, What::Cloned(v1::Cloned { child: name, flags, child_tgid: group }));
             if self.embryos.remove(&child) {
-                self.set_state(child, State::Running);
-                self.resume(child, Resume::Continue, 0);
+                // One that was killed meanwhile reports its end by itself.
+                let _ = self.begin_child(child);
             }
         } else {
             self.embryos.remove(&child);
         }
         ptrace::resume(tid, how, 0)
+    }
+
+    /// A child's first stop, after its parent's event.
+    fn begin_child(&mut self, tid: i32) -> Result<(), Gone> {
+        self.set_state(tid, State::Running);
+        if self.unclean.remove(&tid) { self.clean(tid) } else { ptrace::resume(tid, Resume::Continue, 0) }
     }
 
     /// The exit stop: the sentry hears of it before anyone in the sandbox can.
@@ -224,6 +238,7 @@ impl Engine {
         self.drop_call(tid);
         let last = self.last_of_group(tid);
         self.exits.retain(|_, held| *held != tid);
+        self.unclean.remove(&tid);
         let Some(task) = self.tasks.remove(&tid) else { return };
         if let State::Mapping(mapping) = &task.state {
             self.slots.insert(mapping.slot);

@@ -68,6 +68,13 @@ pub(super) struct Call {
     pub(super) answer: Option<Answer>,
 }
 
+/// What a child goes on with once it is clean.
+#[derive(Debug)]
+pub(super) struct Cleaning {
+    pub(super) regs: Registers,
+    pub(super) mask: u64,
+}
+
 /// What a task does. The call in flight is apart, because it outlives states.
 #[derive(Debug)]
 pub(super) enum State {
@@ -102,7 +109,11 @@ pub(super) enum State {
     Native {
         /// Its result is told.
         report: Option<(u32, [u64; 6])>,
+        /// How many mappings had begun before it.
+        mappings: u64,
     },
+    /// A new child that may have inherited a transient descriptor closes it before it runs.
+    Cleaning(Box<Cleaning>),
     /// A descriptor is added, mapped and closed.
     Mapping(Box<Mapping>),
     /// The kernel executes the loader.

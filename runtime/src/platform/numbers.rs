@@ -6,6 +6,7 @@ macro_rules! numbers {
 
 numbers! {
     MMAP = 9;
+    MPROTECT = 10;
     PAUSE = 34;
     CLONE = 56;
     EXECVE = 59;

@@ -40,6 +40,7 @@ pub(crate) const ALL: &[Case] = &[
     ("busybox", busybox),
     ("frozen", frozen),
     ("lies", lies),
+    ("mixed", mixed),
 ];
 
 fn same(what: &str, got: &str, wanted: &str) -> Result<(), String> {
@@ -175,6 +176,10 @@ fn busybox(setup: Setup) -> Result<(), String> {
 
 fn jail(setup: Setup) -> Result<(), String> {
     fake::look_at_jail(setup)
+}
+
+fn mixed(setup: Setup) -> Result<(), String> {
+    prints(setup, &[&path("static"), "mixed", &path("data")], "bad 0\n")
 }
 
 /// A kernel that says what it must not: everything is refused, nothing is written, and the workload goes on.

@@ -211,6 +211,36 @@ static int files(const char *path) {
     return 0;
 }
 
+/* Threads map files while others fork: no child may keep a descriptor of the host's. */
+static const char *mapped;
+static volatile int stop;
+static void *mapper(void *unused) {
+    int fd = open(mapped, O_RDONLY);
+    while (!stop) {
+        char *m = mmap(0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (m == MAP_FAILED || m[1] != '1') say("mmap: %s\n", strerror(errno));
+        munmap(m, 4096);
+    }
+    return 0;
+}
+
+static int mixed(const char *path) {
+    pthread_t t[3];
+    mapped = path;
+    for (int i = 0; i < 3; i++) pthread_create(&t[i], 0, mapper, 0);
+    int bad = 0;
+    for (int i = 0; i < 60; i++) {
+        pid_t child = fork();
+        if (child == 0) _exit(i);
+        int status;
+        if (waitpid(child, &status, 0) != child || WEXITSTATUS(status) != i) bad++;
+    }
+    stop = 1;
+    for (int i = 0; i < 3; i++) pthread_join(t[i], 0);
+    say("bad %d\n", bad);
+    return 0;
+}
+
 static char *self, *next[] = {"renamed", "hello", "again", 0}, *bad[] = {"x", 0};
 
 static void *executor(void *unused) {
@@ -375,6 +405,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "stopped")) return stopped();
     if (!strcmp(what, "masked")) return masked();
     if (!strcmp(what, "files")) return files(argv[2]);
+    if (!strcmp(what, "mixed")) return mixed(argv[2]);
     if (!strcmp(what, "execs")) return execs(argv[2]);
     if (!strcmp(what, "fatal")) return fatal();
     if (!strcmp(what, "entries")) return entries();
