@@ -1,11 +1,14 @@
 //! The runtime: jail, platforms, loader, supervisor, session client and command line of `rsc-runtime`.
 #![deny(unsafe_code)]
 
+pub mod arena;
 pub mod cli;
 pub mod engine;
 pub mod jail;
 pub mod lifecycle;
 pub mod platform;
 pub mod session;
+pub mod stdio;
+pub mod supervisor;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -1,4 +1,5 @@
 //! Bad input to the command line: one line on standard error, the right exit status, the same in the log, nothing left behind.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::fs;
 use std::path::Path;

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,11 @@ impl Log {
             None => None,
         };
         Ok(Self { file, format })
+    }
+
+    /// The log's descriptor, if it is a file.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.file.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// Makes this the receiver of the process's tracing events.

@@ -75,7 +75,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         }
         Command::Create(args) => {
             let options = create_options(context, args.common, ContainerId::parse(&args.id)?)?;
-            lifecycle::create::create(context, &options).map(|_| 0)
+            lifecycle::create::create(context, &options, false).map(|_| 0)
         }
         Command::Start(args) => lifecycle::start::start(store, &args.id).map(done),
         Command::State(args) => Ok(print(&json(&lifecycle::state::state(store, &args.id)?)?)),

@@ -2,7 +2,7 @@
 //! the container, or root, is listened to.
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -25,7 +25,7 @@ const PATIENCE_SECONDS: i64 = 60;
 
 /// What a command asks of the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// Let the workload's program run.
     Start,
@@ -33,27 +33,27 @@ pub enum Request {
 
 /// What the supervisor answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Reply {
     /// It is done.
     Done,
+    /// The workload's program is not there.
+    ProgramMissing(String),
+    /// The workload's program can't be executed.
+    ProgramUnusable(String),
     /// It can't be done.
     Failed(String),
 }
 
 /// What the supervisor tells `create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum FromSupervisor {
     /// A process was started that must end with the container.
     Helper(i32),
     /// Init is held ready for `start`.
     Ready,
-    /// The workload's program is not there.
-    ProgramMissing(String),
-    /// The workload's program can't be executed.
-    ProgramUnusable(String),
-    /// Anything else went wrong.
+    /// Something went wrong.
     Failed(String),
 }
 
@@ -68,12 +68,7 @@ impl Channel {
         Ok((Self(a), Self(b)))
     }
 
-    /// The descriptor, for an event loop.
-    pub fn into_fd(self) -> OwnedFd {
-        self.0
-    }
-
-    /// From a descriptor of an event loop.
+    /// From a descriptor.
     pub fn from_fd(fd: OwnedFd) -> Self {
         Self(fd)
     }
@@ -86,6 +81,12 @@ impl Channel {
     /// Receives one message; none at the end.
     pub fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         receive(self.0.as_raw_fd(), MsgFlags::empty())
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

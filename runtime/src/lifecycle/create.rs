@@ -1,10 +1,250 @@
-//! `create`.
+//! `create`: the jail, which becomes the workload's init and is our child, and beside it the supervisor.
+//!
+//! Order: folder, cgroup, socket, jail, supervisor; each goes into the record at once, so that a failure anywhere ends in the one
+//! function that removes all of it. Nothing here starts a thread: both children are forked.
 
-use super::{CreateOptions, LifecycleError};
-use crate::cli::Context;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-/// Makes a container.
-pub fn create(_: &Context, options: &CreateOptions) -> Result<(), LifecycleError> {
-    rsc_oci::Bundle::load(&options.bundle, rsc_oci::Permissions { annotations: options.allow_annotations })?;
-    Err(LifecycleError::Unsupported("containers can't be created yet".to_owned()))
+use rsc_oci::cgroups::{Cgroups, Hierarchies};
+use rsc_oci::state::{Locked, write_atomically};
+use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage};
+
+use super::control::{self, Channel, FromSupervisor};
+use super::terminal::Pty;
+use super::{CreateOptions, LifecycleError, delete};
+use crate::cli::{Context, settings, time};
+use crate::jail::{self, JailConfig};
+use crate::supervisor::{self, Seat, sandbox};
+use crate::sys::host;
+use crate::sys::process::{Forked, exit_now, fork_into};
+
+/// A container that is held ready for `start`.
+#[derive(Debug)]
+pub struct Created {
+    /// Its folder, held against other commands.
+    pub locked: Locked,
+    /// Its record.
+    pub record: Record,
+    /// The terminal's master, when no console socket was given.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Makes a container. `attached`: the caller stays and serves the terminal itself.
+pub fn create(context: &Context, options: &CreateOptions, attached: bool) -> Result<Created, LifecycleError> {
+    let bundle = Bundle::load(&options.bundle, Permissions { annotations: options.allow_annotations })?;
+    for ignored in &bundle.ignored {
+        tracing::info!("ignored: {ignored}");
+    }
+    let terminal = bundle.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+    match (terminal, &options.console_socket) {
+        (true, None) if !attached => {
+            return Err(LifecycleError::Unsupported(
+                "cannot allocate tty if rsc-runtime will detach without setting console socket; give --console-socket"
+                    .to_owned(),
+            ));
+        }
+        (false, Some(_)) => {
+            return Err(LifecycleError::Unsupported(
+                "cannot use console socket: config.json: process.terminal is false".to_owned(),
+            ));
+        }
+        _ => {}
+    }
+    let locked = context.store.create(&options.id)?;
+    let mut record = first_record(context, options, &bundle);
+    match make(context, options, &bundle, &locked, &mut record, terminal) {
+        Ok(terminal) => Ok(Created { locked, record, terminal }),
+        Err(error) => {
+            if let Some(path) = &options.pid_file {
+                // Absent unless the last step failed.
+                let _ = fs::remove_file(path);
+            }
+            if let Err(left) = delete::destroy(locked, &record) {
+                tracing::warn!("cleaning up container {}: {left}", record.id);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn first_record(context: &Context, options: &CreateOptions, bundle: &Bundle) -> Record {
+    let annotations: BTreeMap<_, _> = bundle.spec.annotations().clone().unwrap_or_default().into_iter().collect();
+    Record {
+        oci_version: bundle.spec.version().clone(),
+        id: options.id.clone(),
+        bundle: bundle.dir.clone(),
+        rootfs: match &bundle.root {
+            RootSource::Directory(path) => path.display().to_string(),
+            RootSource::Export(name) => format!("sentry:{name}"),
+        },
+        created: time::now(),
+        owner: nix::unistd::geteuid().as_raw(),
+        annotations,
+        stage: Stage::Creating,
+        creator: ProcessId::myself(),
+        init: None,
+        supervisor: None,
+        helpers: Vec::new(),
+        cgroups: Vec::new(),
+        settings: settings::resolve(&context.global, &bundle.annotations),
+    }
+}
+
+fn make(
+    context: &Context,
+    options: &CreateOptions,
+    bundle: &Bundle,
+    locked: &Locked,
+    record: &mut Record,
+    terminal: bool,
+) -> Result<Option<OwnedFd>, LifecycleError> {
+    locked.save(record)?;
+    let cgroups = make_cgroups(bundle, locked, record)?;
+    let (stdio, master) = stdio(options, bundle, terminal)?;
+    let listener = control::listen_in(locked.dir())
+        .map_err(LifecycleError::io("making the control socket of", record.id.as_str()))?;
+    let jail = jail::spawn(&jail_config(bundle)).map_err(|error| LifecycleError::Supervisor(error.to_string()))?;
+    record.init = ProcessId::of(jail.pid);
+    locked.save(record)?;
+    cgroups.join(jail.pid)?;
+    adjust_oom_score(bundle, jail.pid)?;
+    let (ours, theirs) = Channel::pair().map_err(LifecycleError::io("making", "a socket pair"))?;
+    let seat = Seat {
+        id: record.id.clone(),
+        bundle: bundle.clone(),
+        settings: record.settings.clone(),
+        dir: locked.dir().to_owned(),
+        stdio,
+        terminal,
+        listener,
+        jail,
+        creator: Some(theirs),
+        log: context.log.clone(),
+        debug: context.global.debug,
+    };
+    let supervisor = fork_supervisor(seat)?;
+    record.supervisor = ProcessId::of(supervisor);
+    locked.save(record)?;
+    await_ready(&ours, record)?;
+    let init = record.init.ok_or_else(|| LifecycleError::Supervisor("the container's init has ended".to_owned()))?;
+    record.stage = Stage::Created;
+    locked.save(record)?;
+    if let Some(path) = &options.pid_file {
+        write_atomically(path, init.pid.to_string().as_bytes())
+            .map_err(LifecycleError::io("writing", path.display().to_string()))?;
+    }
+    Ok(master)
+}
+
+fn make_cgroups(bundle: &Bundle, locked: &Locked, record: &mut Record) -> Result<Cgroups, LifecycleError> {
+    let linux = bundle.spec.linux().as_ref();
+    let asked = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
+    let path = asked.clone().unwrap_or_else(|| Path::new("/").join(record.id.as_str()));
+    let cgroups = match Cgroups::create(&Hierarchies::detect(), &path) {
+        Ok(cgroups) => cgroups,
+        // As with runc, a user without privileges has a cgroup only where one can be made.
+        Err(_) if asked.is_none() && !nix::unistd::geteuid().is_root() => Cgroups::default(),
+        Err(error) => return Err(error.into()),
+    };
+    record.cgroups = cgroups.made().to_vec();
+    locked.save(record)?;
+    if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
+        cgroups.limit(resources)?;
+    }
+    Ok(cgroups)
+}
+
+/// The workload's 0, 1 and 2, and the terminal's master if the caller has to serve it.
+#[allow(clippy::type_complexity)]
+fn stdio(
+    options: &CreateOptions,
+    bundle: &Bundle,
+    terminal: bool,
+) -> Result<([Option<OwnedFd>; 3], Option<OwnedFd>), LifecycleError> {
+    let copy = |fd: &OwnedFd| fd.try_clone().map_err(LifecycleError::io("copying", "a descriptor"));
+    if !terminal {
+        return Ok(([own(0), own(1), own(2)], None));
+    }
+    let size = bundle.spec.process().as_ref().and_then(|process| process.console_size());
+    let size = size.map(|size| {
+        let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
+        (cells(size.height()), cells(size.width()))
+    });
+    let pty = Pty::open(size)?;
+    let slaves = [Some(copy(&pty.slave)?), Some(copy(&pty.slave)?), Some(copy(&pty.slave)?)];
+    match &options.console_socket {
+        Some(path) => {
+            pty.send_master(path)?;
+            Ok((slaves, None))
+        }
+        None => Ok((slaves, Some(pty.master))),
+    }
+}
+
+/// A copy of one of our own standard descriptors; none when it is closed.
+pub(super) fn own(number: i32) -> Option<OwnedFd> {
+    match number {
+        0 => std::io::stdin().as_fd().try_clone_to_owned().ok(),
+        1 => std::io::stdout().as_fd().try_clone_to_owned().ok(),
+        2 => std::io::stderr().as_fd().try_clone_to_owned().ok(),
+        _ => None,
+    }
+}
+
+fn jail_config(bundle: &Bundle) -> JailConfig {
+    let (host_uid, host_gid) = JailConfig::host_ids();
+    let process = bundle.spec.process().as_ref();
+    let user = process.map(|process| process.user().clone()).unwrap_or_default();
+    JailConfig {
+        uid: user.uid(),
+        gid: user.gid(),
+        host_uid,
+        host_gid,
+        rlimits: process.map(sandbox::host_limits).unwrap_or_default(),
+        args: sandbox::c_strings(process.and_then(|process| process.args().as_ref())),
+        env: sandbox::c_strings(process.and_then(|process| process.env().as_ref())),
+    }
+}
+
+fn adjust_oom_score(bundle: &Bundle, pid: i32) -> Result<(), LifecycleError> {
+    let Some(score) = bundle.spec.process().as_ref().and_then(|process| process.oom_score_adj()) else { return Ok(()) };
+    let path = format!("/proc/{pid}/oom_score_adj");
+    match fs::write(&path, score.to_string()) {
+        // Lowering needs a privilege. What it has already needs none.
+        Err(_) if fs::read_to_string(&path).is_ok_and(|now| now.trim() == score.to_string()) => Ok(()),
+        other => other.map_err(LifecycleError::io("setting process.oomScoreAdj", score.to_string())),
+    }
+}
+
+fn fork_supervisor(seat: Seat) -> Result<i32, LifecycleError> {
+    match fork_into(0) {
+        Ok(Forked::Child) => {
+            // Above all not the lock, nor the parent's end of the channel.
+            host::close_all_but(&seat.descriptors());
+            let code =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| supervisor::serve(seat))).unwrap_or(101);
+            exit_now(code)
+        }
+        Ok(Forked::Parent(pid)) => Ok(pid),
+        Err(errno) => {
+            seat.jail.abort();
+            Err(LifecycleError::io("forking", "the supervisor")(errno))
+        }
+    }
+}
+
+/// Listens to the supervisor until init is held ready.
+fn await_ready(channel: &Channel, record: &mut Record) -> Result<(), LifecycleError> {
+    loop {
+        let message = channel.receive::<FromSupervisor>();
+        match message.map_err(LifecycleError::io("hearing from", "the supervisor"))? {
+            Some((FromSupervisor::Helper(pid), _)) => record.helpers.extend(ProcessId::of(pid)),
+            Some((FromSupervisor::Ready, _)) => return Ok(()),
+            Some((FromSupervisor::Failed(problem), _)) => return Err(LifecycleError::Supervisor(problem)),
+            None => return Err(LifecycleError::Supervisor("the supervisor ended unexpectedly".to_owned())),
+        }
+    }
 }

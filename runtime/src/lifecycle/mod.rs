@@ -8,6 +8,7 @@ pub mod kill;
 pub mod run;
 pub mod start;
 pub mod state;
+pub mod terminal;
 
 use std::io;
 use std::path::PathBuf;
@@ -53,21 +54,11 @@ pub enum LifecycleError {
     #[error("cannot delete container {0} that is not stopped: {status}; use --force", status = .1.as_str())]
     NotStopped(ContainerId, Status),
     /// The program of the workload is not there.
-    #[error("exec: {program:?}: {problem}")]
-    ProgramMissing {
-        /// `process.args[0]`.
-        program: String,
-        /// In runc's words.
-        problem: String,
-    },
+    #[error("{0}")]
+    ProgramMissing(String),
     /// The program of the workload can't be executed.
-    #[error("exec: {program:?}: {problem}")]
-    ProgramUnusable {
-        /// `process.args[0]`.
-        program: String,
-        /// In runc's words.
-        problem: String,
-    },
+    #[error("{0}")]
+    ProgramUnusable(String),
     /// The supervisor could not do its part.
     #[error("{0}")]
     Supervisor(String),
@@ -87,8 +78,8 @@ impl LifecycleError {
     /// What the command exits with: 127 and 126 as a shell has them.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::ProgramMissing { .. } => 127,
-            Self::ProgramUnusable { .. } => 126,
+            Self::ProgramMissing(_) => 127,
+            Self::ProgramUnusable(_) => 126,
             _ => 1,
         }
     }

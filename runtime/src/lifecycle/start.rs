@@ -21,12 +21,15 @@ pub fn start_locked(locked: &Locked) -> Result<(), LifecycleError> {
     // Written first: should this command be killed in between, the container is not taken for one that never ran.
     record.stage = Stage::Started;
     locked.save(&record)?;
-    let problem = match control::ask(locked.dir(), &Request::Start) {
+    let error = match control::ask(locked.dir(), &Request::Start) {
         Ok(Reply::Done) => return Ok(()),
+        // The workload has ended with this: it was started, and has stopped.
+        Ok(Reply::ProgramMissing(problem)) => return Err(LifecycleError::ProgramMissing(problem)),
+        Ok(Reply::ProgramUnusable(problem)) => return Err(LifecycleError::ProgramUnusable(problem)),
         Ok(Reply::Failed(problem)) => problem,
         Err(error) => format!("starting container {}: the supervisor does not answer: {error}", record.id),
     };
     record.stage = Stage::Created;
     locked.save(&record)?;
-    Err(LifecycleError::Supervisor(problem))
+    Err(LifecycleError::Supervisor(error))
 }

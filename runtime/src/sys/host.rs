@@ -1,9 +1,119 @@
-//! Descriptors: taking ownership of what the kernel handed over, and input and output that never waits.
+//! Descriptors: taking ownership of what the kernel handed over, input and output that never waits, terminal requests.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use nix::errno::Errno;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Owns a descriptor that recvmsg(2) or accept4(2) has just returned. Nobody else may own it.
 pub fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: see above; the callers pass on a fresh descriptor at once.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn count(value: isize) -> nix::Result<usize> {
+    usize::try_from(value).map_err(|_| Errno::last())
+}
+
+/// read(2) at the description's offset. `EAGAIN` instead of waiting, whatever the description's flags say; `EOPNOTSUPP` where the
+/// kernel can't promise that.
+pub fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
+    let vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: one element that describes `buffer`, which the kernel writes to.
+    count(unsafe { libc::preadv2(fd.as_raw_fd(), &raw const vector, 1, -1, libc::RWF_NOWAIT) })
+}
+
+/// write(2) likewise.
+pub fn write_nowait(fd: BorrowedFd<'_>, data: &[u8]) -> nix::Result<usize> {
+    let vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    // SAFETY: one element that describes `data`, which the kernel reads from.
+    count(unsafe { libc::pwritev2(fd.as_raw_fd(), &raw const vector, 1, -1, libc::RWF_NOWAIT) })
+}
+
+/// ioctl(2) with a structure that is as large as the request wants it: the caller knows the request.
+pub fn ioctl_struct(fd: BorrowedFd<'_>, request: u64, data: &mut [u8]) -> nix::Result<i32> {
+    // SAFETY: the requests that are let through read or write at most `data.len()` bytes.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request, data.as_mut_ptr()) })
+}
+
+/// ioctl(2) with a number.
+pub fn ioctl_number(fd: BorrowedFd<'_>, request: u64, value: u64) -> nix::Result<i32> {
+    // SAFETY: the requests that are let through take no pointer.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request, value) })
+}
+
+/// Watches a descriptor for readiness. In a runtime.
+pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open and the same until it is dropped, which the result does last.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(io::Error::from)
+}
+
+/// Closes all descriptors from `first` on. Only before anything was opened: they are strays of whoever started us.
+pub fn close_strays(first: u32) {
+    // SAFETY: takes numbers; nobody owns these descriptors yet.
+    let _ = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Closes all descriptors from 3 on but `kept`. Only in a child that forgets the owners of the others and never returns.
+pub fn close_all_but(kept: &[RawFd]) {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd >= 3).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            // SAFETY: takes numbers; see above for the owners.
+            let _ = unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
+        }
+        first = fd + 1;
+    }
+    close_strays(first);
+}
+
+/// Puts a copy of `fd` in the place of standard descriptor `number`.
+pub fn replace_standard(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
+    // SAFETY: no memory is touched; nobody owns the standard descriptors.
+    Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
+/// Passes descriptors on to the program that `command` starts: the first as 3, the next as 4, and so on.
+pub fn pass_descriptors(command: &mut Command, fds: Vec<OwnedFd>) {
+    let place = move || {
+        // Out of the way of all targets first.
+        let mut high = Vec::new();
+        for fd in &fds {
+            // SAFETY: async-signal-safe, no memory.
+            let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 1000) };
+            high.push(Errno::result(copy)?);
+        }
+        for (fd, target) in high.into_iter().zip(3..) {
+            // SAFETY: as above; the copy keeps no close-on-exec flag.
+            Errno::result(unsafe { libc::dup2(fd, target) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: runs in a child of a process with one thread, so that even the allocation is harmless.
+    unsafe { command.pre_exec(place) };
+}
+
+/// Makes the terminal `fd` the controlling one of the calling session leader.
+pub fn set_controlling_terminal(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: takes a number.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// A terminal's size in rows and columns.
+pub fn window_size(fd: BorrowedFd<'_>) -> nix::Result<libc::winsize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one `winsize`.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
+    Ok(size)
+}
+
+/// Sets it.
+pub fn set_window_size(fd: BorrowedFd<'_>, size: &libc::winsize) -> nix::Result<()> {
+    // SAFETY: the kernel reads one `winsize`.
+    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(size)) }).map(drop)
 }

@@ -1,0 +1,130 @@
+//! The processes that a supervisor starts: a gofer for each tree of this host, and a private sentry.
+//!
+//! Each ends by itself when its socket closes, hence with the supervisor at the latest.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rsc_gofer::{GoferConfig, SpawnError};
+
+use super::sandbox::Export;
+use crate::sys::host;
+
+/// Where programs are that are not beside ours.
+const LIBEXEC: &str = "/usr/libexec/rsc";
+
+/// Why a helper could not be started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HelperError {
+    /// A gofer.
+    #[error("gofer for {path}: {source}")]
+    Gofer {
+        /// The tree that it should have served.
+        path: PathBuf,
+        /// Why not.
+        source: SpawnError,
+    },
+    /// The sentry's program is not there.
+    #[error("no sentry beside {0} nor in {LIBEXEC}; install it there, or name one with --sentry")]
+    NoSentry(PathBuf),
+    /// The sentry can't be executed.
+    #[error("sentry {program}: {source}")]
+    Sentry {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A gofer at work.
+#[derive(Debug)]
+pub(super) struct Gofer {
+    /// Its pid.
+    pub(super) pid: i32,
+    /// For requests.
+    pub(super) socket: OwnedFd,
+    /// On which it donates descriptors.
+    pub(super) donations: Option<OwnedFd>,
+}
+
+/// Starts a gofer for each tree.
+pub(super) fn gofers(exports: &[Export]) -> Result<Vec<Gofer>, HelperError> {
+    exports.iter().map(gofer).collect()
+}
+
+fn gofer(export: &Export) -> Result<Gofer, HelperError> {
+    let config = GoferConfig {
+        root: export.path.clone(),
+        read_only: export.read_only,
+        donations: true,
+        ..GoferConfig::default()
+    };
+    let spawned =
+        rsc_gofer::spawn(&config).map_err(|source| HelperError::Gofer { path: export.path.clone(), source })?;
+    Ok(Gofer {
+        pid: i32::try_from(spawned.child.id()).unwrap_or_default(),
+        socket: spawned.socket.into(),
+        donations: spawned.donations,
+    })
+}
+
+/// A private sentry at work.
+#[derive(Debug)]
+pub(super) struct PrivateSentry {
+    /// Its pid.
+    pub(super) pid: i32,
+    /// For the session.
+    pub(super) socket: UnixStream,
+}
+
+/// The network that a private sentry gives to its sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Net {
+    /// Loopback of its own.
+    None,
+    /// That of the host.
+    Host,
+    /// A namespace by its path.
+    Path(PathBuf),
+}
+
+/// Starts a private sentry and hands it the gofers.
+pub(super) fn sentry(gofers: Vec<OwnedFd>, net: &Net, debug: bool) -> Result<PrivateSentry, HelperError> {
+    let program = installed("sentry")?;
+    let failed = |source| HelperError::Sentry { program: program.clone(), source };
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|errno| failed(errno.into()))?;
+    let mut command = Command::new(&program);
+    command.args(["serve", "--session-fd", "3"]);
+    for number in (4..).take(gofers.len()) {
+        command.args(["--gofer-fd", &i32::to_string(&number)]);
+    }
+    match net {
+        Net::None => command.args(["--net", "none"]),
+        Net::Host => command.args(["--net", "host"]),
+        Net::Path(path) => command.arg("--net").arg(path),
+    };
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    if debug {
+        command.env("RSC_LOG", "debug");
+    } else if let Some(log) = std::env::var_os("RSC_LOG") {
+        command.env("RSC_LOG", log);
+    }
+    let mut fds = vec![theirs];
+    fds.extend(gofers);
+    host::pass_descriptors(&mut command, fds);
+    let child = command.spawn().map_err(failed)?;
+    Ok(PrivateSentry { pid: i32::try_from(child.id()).unwrap_or_default(), socket: ours.into() })
+}
+
+fn installed(name: &str) -> Result<PathBuf, HelperError> {
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.parent().map(|dir| dir.join(name));
+    let found = beside.into_iter().chain([Path::new(LIBEXEC).join(name)]).find(|path| path.is_file());
+    found.ok_or(HelperError::NoSentry(own))
+}

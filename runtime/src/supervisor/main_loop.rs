@@ -1,0 +1,250 @@
+//! What a supervisor does, from its first helper to its last word. Everything is on one thread: futures beside each other, none of
+//! which ever waits in the kernel but for readiness.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rsc_oci::spec::LinuxNamespaceType;
+use rsc_oci::{Loss, Placement};
+use rsc_proto::transport::Dialer;
+use rsc_proto::v1::{Welcome, down};
+use tokio::sync::{mpsc, oneshot};
+
+use super::helpers::{self, Net};
+use super::observer::{Starting, Watch};
+use super::reverse::Reverse;
+use super::strace::Strace;
+use super::upstream::Upstream;
+use super::{Seat, StartupError, control, sandbox, session};
+use crate::arena::Arena;
+use crate::engine::{self, Engine};
+use crate::lifecycle::control::{FromSupervisor, Reply, Request};
+use crate::lifecycle::state::SESSION;
+use crate::platform::{self, Attached, Choice, Platform, filter::Filter};
+use crate::session::{SessionClient, SessionConfig, SessionEvent, SessionHandle};
+use crate::stdio::Stdio;
+
+/// Runs the container to its end. An error is one from before it was ready.
+pub(super) fn run(seat: Seat) -> Result<(), StartupError> {
+    // The probe of `auto` forks, which only a process with one thread may.
+    let platform = match seat.settings.platform {
+        rsc_oci::Platform::Auto => Choice::Auto,
+        rsc_oci::Platform::Ptrace => Choice::Only(Platform::Ptrace),
+        rsc_oci::Platform::Seccomp => Choice::Only(Platform::Seccomp),
+    };
+    let platform = platform.resolve();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    runtime.block_on(local.run_until(async {
+        let (supervisor, session) = bring_up(seat, platform).await?;
+        supervisor.live(session).await;
+        Ok(())
+    }))
+}
+
+/// A container that is ready for `start`, or runs.
+struct Supervisor {
+    seat: Seat,
+    engine: Rc<RefCell<Engine>>,
+    upstream: Upstream,
+    reverse: Reverse,
+    strace: Option<Strace>,
+    starting: Starting,
+    lost: Cell<bool>,
+}
+
+/// Starts the helpers, opens the session, takes over the jail.
+async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, SessionHandle), StartupError> {
+    let strace = match &seat.settings.strace {
+        Some(path) => {
+            let opened = Strace::open(path, seat.stdio[2].as_ref());
+            Some(opened.map_err(|error| StartupError(format!("--strace {}: {error}", path.display())))?)
+        }
+        None => None,
+    };
+    let mut plan = sandbox::plan(&seat.id, &seat.bundle, seat.settings.placement, strace.is_some());
+    plan.sandbox.stdio = Stdio::describe(&seat.stdio);
+    let process = plan.sandbox.process.clone().unwrap_or_default();
+    let (session, welcome, donors) = connect(&seat, plan).await?;
+    let attached = attach(&seat, platform, &welcome)?;
+    let stdio = Rc::new(Stdio::new(std::mem::take(&mut seat.stdio)));
+    let arena = Rc::new(RefCell::new(Arena::new(donors)));
+    let upstream = Upstream::new(session.sender());
+    let starting = Starting::default();
+    let program = process.args.first().map(String::as_bytes).unwrap_or_default();
+    let mut options = engine::Options::new(program, &process.env);
+    options.record = strace.is_some();
+    let watch = Watch { strace: strace.clone(), starting: starting.clone(), program: program.to_vec() };
+    let engine = Engine::new(attached, options, Box::new(upstream.clone()), Box::new(arena.clone()), Box::new(watch));
+    let replies = upstream.clone();
+    let reverse = Reverse::new(stdio, arena, Rc::new(move |reply| replies.reply(reply)));
+    let engine = Rc::new(RefCell::new(engine));
+    Ok((Supervisor { seat, engine, upstream, reverse, strace, starting, lost: Cell::new(false) }, session))
+}
+
+async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<(SessionHandle, Welcome, Vec<OwnedFd>), StartupError> {
+    let dialer = session::dialer(&seat.settings)?;
+    let mut sockets: Vec<OwnedFd> = Vec::new();
+    let mut donors = Vec::new();
+    for gofer in helpers::gofers(&plan.exports)? {
+        seat.tell(&FromSupervisor::Helper(gofer.pid))?;
+        sockets.push(gofer.socket);
+        donors.extend(gofer.donations);
+    }
+    let (dialer, relayed) = match dialer {
+        Some(dialer) => (dialer, sockets.into_iter().map(Into::into).collect()),
+        None => {
+            let sentry = helpers::sentry(sockets, &net(seat), seat.debug)?;
+            seat.tell(&FromSupervisor::Helper(sentry.pid))?;
+            (Dialer::inherited(sentry.socket), Vec::new())
+        }
+    };
+    let mut config = SessionConfig::new(dialer, plan.sandbox, relayed);
+    config.loss_grace = Duration::from_secs(seat.settings.loss_grace);
+    let (session, welcome) = SessionClient::connect(config).await?;
+    Ok((session, welcome, donors))
+}
+
+fn attach(seat: &Seat, platform: Platform, welcome: &Welcome) -> Result<Attached, StartupError> {
+    let native = match seat.settings.placement {
+        Placement::Strict => BTreeSet::new(),
+        Placement::Auto => welcome.native.iter().copied().collect(),
+    };
+    let filter = Filter { platform, native };
+    Ok(platform::attach(&seat.jail, &filter)?)
+}
+
+/// The network for a private sentry: what the specification's network namespace is.
+fn net(seat: &Seat) -> Net {
+    let namespaces = seat.bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let network = namespaces.into_iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::Network);
+    match network.map(|namespace| namespace.path().clone()) {
+        None => Net::Host,
+        Some(Some(path)) if !path.as_os_str().is_empty() => Net::Path(path),
+        Some(_) => Net::None,
+    }
+}
+
+impl Supervisor {
+    /// From "ready" to the end of the workload.
+    async fn live(mut self, mut session: SessionHandle) {
+        let Ok(listener) = self.seat.listener.try_clone() else { return };
+        let (sender, mut asked) = mpsc::channel(1);
+        let commands = tokio::task::spawn_local(control::serve(listener, sender));
+        if self.seat.tell(&FromSupervisor::Ready).is_err() {
+            // Whoever wanted this container is gone, and its record says that it is half made.
+            self.engine.borrow_mut().kill();
+        }
+        self.seat.creator = None;
+        let engine = self.engine.clone();
+        let drive = engine::drive(&engine);
+        tokio::pin!(drive);
+        let ended = loop {
+            // The workload's own events first: it is what everything else waits for.
+            tokio::select! {
+                biased;
+                ended = &mut drive => break ended,
+                event = session.recv() => self.on_session(event),
+                Some((request, reply)) = asked.recv() => self.on_command(request, reply),
+                () = self.upstream.orphaned() => {}
+                () = self.upstream.stalled() => self.lose("the sentry does not take what it is sent"),
+            }
+            self.feed();
+        };
+        commands.abort();
+        if let Err(error) = ended {
+            tracing::error!("driving the workload: {error}");
+            self.engine.borrow_mut().kill();
+        }
+        if let Some(strace) = &self.strace {
+            strace.summary(self.engine.borrow().counters());
+        }
+        session.close("the container has ended").await;
+    }
+
+    fn on_session(&self, event: SessionEvent) {
+        match event {
+            SessionEvent::Body(down::Body::Answer(answer)) => {
+                self.upstream.answered(answer.call);
+                self.engine.borrow_mut().on_answer(answer);
+            }
+            SessionEvent::Body(down::Body::EventDone(done)) => self.engine.borrow_mut().on_event_done(done.id),
+            SessionEvent::Body(down::Body::Reverse(request)) => {
+                let reply = self.engine.borrow_mut().on_reverse(&request);
+                match (reply, request.what) {
+                    (Some(reply), _) => self.upstream.reply(reply),
+                    (None, Some(what)) => self.reverse.serve(request.id, what),
+                    (None, None) => tracing::warn!("the sentry sent an empty request"),
+                }
+            }
+            // The session keeps those to itself.
+            SessionEvent::Body(_) => {}
+            SessionEvent::Detached => {
+                self.note("the connection to the sentry is broken; it is being restored");
+            }
+            SessionEvent::Resumed => self.note("the connection to the sentry is restored"),
+            SessionEvent::Lost(reason) => self.lose(&reason),
+        }
+    }
+
+    fn note(&self, text: &str) {
+        tracing::info!("{text}");
+        if let Some(strace) = &self.strace {
+            strace.note(text);
+        }
+    }
+
+    /// The session is gone for good.
+    fn lose(&self, reason: &str) {
+        if self.lost.replace(true) {
+            return;
+        }
+        let mode = self.seat.settings.on_loss;
+        tracing::warn!("container {}: the session is lost ({reason}): on-loss is {mode}", self.seat.id);
+        if let Some(strace) = &self.strace {
+            strace.note(&format!("the session is lost: {reason}"));
+        }
+        let path = self.seat.dir.join(SESSION);
+        if let Err(error) = rsc_oci::state::write_atomically(&path, b"lost\n") {
+            tracing::warn!("writing {}: {error}", path.display());
+        }
+        self.upstream.lose();
+        let mut engine = self.engine.borrow_mut();
+        match mode {
+            Loss::Kill => engine.lose(engine::Loss::Kill),
+            Loss::Freeze => {
+                engine.release_exits();
+                engine.lose(engine::Loss::Freeze);
+            }
+            // What is in flight and what comes is answered here: see `feed`.
+            Loss::Eio => engine.release_exits(),
+        }
+    }
+
+    /// After a loss under `eio`: the answers which stand in for the sentry's.
+    fn feed(&self) {
+        if !self.lost.get() || self.seat.settings.on_loss != Loss::Eio {
+            return;
+        }
+        for answer in self.upstream.answers_instead() {
+            self.engine.borrow_mut().on_answer(answer);
+        }
+    }
+
+    fn on_command(&self, request: Request, reply: oneshot::Sender<Reply>) {
+        match request {
+            Request::Start if self.lost.get() => {
+                let lost = "the session with the sentry is lost; delete the container".to_owned();
+                // The command may have gone away.
+                let _ = reply.send(Reply::Failed(lost));
+            }
+            Request::Start => {
+                self.starting.expect(reply);
+                self.engine.borrow_mut().start();
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! From a checked config.json to what the jail and the sentry are told.
+
+use std::ffi::CString;
+use std::fs;
+
+use nix::time::{ClockId, clock_gettime};
+use rsc_oci::spec::{Capabilities, LinuxCapabilities, PosixRlimitType, Process};
+use rsc_oci::{Bundle, ContainerId, Placement, RootSource, defaults};
+use rsc_proto::v1;
+
+/// Limits that the compute host's kernel enforces; the sentry keeps all others.
+const HOST_LIMITS: [PosixRlimitType; 6] = [
+    PosixRlimitType::RlimitStack,
+    PosixRlimitType::RlimitAs,
+    PosixRlimitType::RlimitData,
+    PosixRlimitType::RlimitMemlock,
+    PosixRlimitType::RlimitCpu,
+    PosixRlimitType::RlimitNproc,
+];
+/// The most of /proc/cpuinfo that is told.
+const MAX_CPUINFO: usize = 256 << 10;
+
+/// A tree of this host that a gofer must serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// The tree: a directory or a file.
+    pub path: std::path::PathBuf,
+    /// Refuse changes.
+    pub read_only: bool,
+}
+
+/// What a container needs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// For the sentry; `stdio` is still empty.
+    pub sandbox: v1::Sandbox,
+    /// For the gofers, in the order of `sandbox.gofers`.
+    pub exports: Vec<Export>,
+}
+
+/// Linux's number of a resource limit.
+fn resource(kind: PosixRlimitType) -> u32 {
+    match kind {
+        PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
+        PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
+        PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
+        PosixRlimitType::RlimitStack => libc::RLIMIT_STACK,
+        PosixRlimitType::RlimitCore => libc::RLIMIT_CORE,
+        PosixRlimitType::RlimitRss => libc::RLIMIT_RSS,
+        PosixRlimitType::RlimitNproc => libc::RLIMIT_NPROC,
+        PosixRlimitType::RlimitNofile => libc::RLIMIT_NOFILE,
+        PosixRlimitType::RlimitMemlock => libc::RLIMIT_MEMLOCK,
+        PosixRlimitType::RlimitAs => libc::RLIMIT_AS,
+        PosixRlimitType::RlimitLocks => libc::RLIMIT_LOCKS,
+        PosixRlimitType::RlimitSigpending => libc::RLIMIT_SIGPENDING,
+        PosixRlimitType::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
+        PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
+        PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
+        PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
+    }
+}
+
+/// Limits for the jail: resource, soft, hard.
+pub fn host_limits(process: &Process) -> Vec<(u32, u64, u64)> {
+    let limits = process.rlimits().iter().flatten().filter(|limit| HOST_LIMITS.contains(&limit.typ()));
+    limits.map(|limit| (resource(limit.typ()), limit.soft(), limit.hard())).collect()
+}
+
+/// Texts as the kernel takes them. A zero byte was refused when the bundle was checked.
+pub fn c_strings(texts: Option<&Vec<String>>) -> Vec<CString> {
+    texts.into_iter().flatten().filter_map(|text| CString::new(text.as_str()).ok()).collect()
+}
+
+fn capability_set(names: Option<&Capabilities>) -> u64 {
+    names
+        .into_iter()
+        .flatten()
+        .filter_map(|name| defaults::capability_bit(&format!("CAP_{name}")))
+        .fold(0, |a, b| a | b)
+}
+
+fn capabilities(sets: Option<&LinuxCapabilities>) -> v1::Capabilities {
+    let Some(sets) = sets else { return v1::Capabilities::default() };
+    v1::Capabilities {
+        effective: capability_set(sets.effective().as_ref()),
+        permitted: capability_set(sets.permitted().as_ref()),
+        inheritable: capability_set(sets.inheritable().as_ref()),
+        bounding: capability_set(sets.bounding().as_ref()),
+        ambient: capability_set(sets.ambient().as_ref()),
+    }
+}
+
+/// Works out what the container needs.
+pub fn plan(id: &ContainerId, bundle: &Bundle, placement: Placement, record: bool) -> Plan {
+    let spec = &bundle.spec;
+    let mut exports = Vec::new();
+    let read_only = spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false);
+    let source = match &bundle.root {
+        RootSource::Directory(path) => {
+            exports.push(Export { path: path.clone(), read_only });
+            v1::root::Source::Gofer(0)
+        }
+        RootSource::Export(name) => v1::root::Source::Export(name.clone()),
+    };
+    let mounts = spec.mounts().iter().flatten().map(|mount| self::mount(bundle, mount, &mut exports)).collect();
+    let linux = spec.linux().as_ref();
+    let list = |list: Option<&Option<Vec<String>>>| list.and_then(Clone::clone).unwrap_or_default();
+    let sandbox = v1::Sandbox {
+        id: id.to_string(),
+        process: spec.process().as_ref().map(process),
+        root: Some(v1::Root { source: Some(source), readonly: read_only }),
+        mounts,
+        hostname: spec.hostname().clone().unwrap_or_default(),
+        domainname: spec.domainname().clone().unwrap_or_default(),
+        masked_paths: list(linux.map(|linux| linux.masked_paths())),
+        readonly_paths: list(linux.map(|linux| linux.readonly_paths())),
+        strict: placement == Placement::Strict,
+        record,
+        gofers: exports.iter().map(|export| export.path.display().to_string()).collect(),
+        stdio: Vec::new(),
+        sysctls: linux.and_then(|linux| linux.sysctl().clone()).unwrap_or_default(),
+        host: Some(host_facts()),
+    };
+    Plan { sandbox, exports }
+}
+
+fn process(process: &Process) -> v1::Process {
+    let user = process.user();
+    let limits = process.rlimits().iter().flatten();
+    v1::Process {
+        args: process.args().clone().unwrap_or_default(),
+        env: process.env().clone().unwrap_or_default(),
+        cwd: process.cwd().display().to_string(),
+        uid: user.uid(),
+        gid: user.gid(),
+        additional_gids: user.additional_gids().clone().unwrap_or_default(),
+        umask: user.umask().unwrap_or(0o022),
+        rlimits: limits
+            .map(|limit| v1::Rlimit { resource: resource(limit.typ()), soft: limit.soft(), hard: limit.hard() })
+            .collect(),
+        capabilities: Some(capabilities(process.capabilities().as_ref())),
+        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        terminal: process.terminal().unwrap_or(false),
+    }
+}
+
+fn mount(bundle: &Bundle, mount: &rsc_oci::spec::Mount, exports: &mut Vec<Export>) -> v1::Mount {
+    let options = mount.options().clone().unwrap_or_default();
+    let mut kind = mount.typ().clone().unwrap_or_default();
+    let mut source = None;
+    if let Some(path) = bundle.bind_source(mount) {
+        kind = "bind".to_owned();
+        let wanted = Export { path, read_only: options.iter().any(|option| option == "ro") };
+        // One gofer serves all mounts of the same tree.
+        let index = exports.iter().position(|export| *export == wanted).unwrap_or_else(|| {
+            exports.push(wanted);
+            exports.len() - 1
+        });
+        source = u32::try_from(index).ok().map(v1::mount::Source::Gofer);
+    } else if kind == "cgroup2" {
+        kind = "cgroup".to_owned();
+    }
+    v1::Mount { destination: mount.destination().display().to_string(), r#type: kind, options, source }
+}
+
+fn host_facts() -> v1::HostFacts {
+    let nanos = |clock| {
+        clock_gettime(clock)
+            .map_or(0, |time| time.tv_sec().max(0) as u64 * 1_000_000_000 + time.tv_nsec().max(0) as u64)
+    };
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total =
+        meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let mut cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cpuinfo.truncate(MAX_CPUINFO);
+    let uname = nix::sys::utsname::uname();
+    v1::HostFacts {
+        cpus: std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1)),
+        memory: total.map_or(0, |kib: u64| kib << 10),
+        boot_time_ns: nanos(ClockId::CLOCK_REALTIME).saturating_sub(nanos(ClockId::CLOCK_BOOTTIME)),
+        cpuinfo,
+        kernel_release: uname.as_ref().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default(),
+        kernel_version: uname.map(|name| name.version().to_string_lossy().into_owned()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rsc_oci::Permissions;
+    use serde_json::{Value, json};
+
+    fn planned(change: impl FnOnce(&mut Value)) -> Plan {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("rootfs")).unwrap();
+        let mut value: Value = serde_json::from_str(defaults::SPEC).unwrap();
+        change(&mut value);
+        fs::write(dir.path().join("config.json"), value.to_string()).unwrap();
+        let bundle = Bundle::load(dir.path(), Permissions::default()).unwrap();
+        plan(&ContainerId::parse("c").unwrap(), &bundle, Placement::Strict, false)
+    }
+
+    #[test]
+    fn the_default_specification() {
+        let plan = planned(|_| {});
+        let process = plan.sandbox.process.unwrap();
+        assert_eq!(process.args, ["sh"]);
+        assert_eq!(process.capabilities.unwrap().effective, (1 << 29) | (1 << 5) | (1 << 10));
+        assert_eq!(process.rlimits, [v1::Rlimit { resource: 7, soft: 1024, hard: 1024 }]);
+        assert_eq!(plan.exports.len(), 1);
+        assert!(plan.exports[0].read_only);
+        assert!(plan.sandbox.strict);
+        let host = plan.sandbox.host.unwrap();
+        assert!(host.cpus > 0 && host.memory > 0 && host.boot_time_ns > 0 && !host.kernel_release.is_empty());
+    }
+
+    #[test]
+    fn bind_mounts_share_gofers() {
+        let plan = planned(|v| {
+            v["mounts"] = json!([
+                {"destination": "/a", "type": "bind", "source": "rootfs", "options": ["rbind", "ro"]},
+                {"destination": "/b", "source": "config.json", "options": ["bind"]},
+                {"destination": "/c", "source": "config.json", "options": ["bind"]},
+                {"destination": "/d", "type": "cgroup2", "source": "cgroup"},
+            ]);
+        });
+        let sources: Vec<_> =
+            plan.sandbox.mounts.iter().map(|mount| (mount.r#type.as_str(), mount.source.clone())).collect();
+        // The first is the root's own.
+        assert_eq!(plan.exports.len(), 2);
+        assert_eq!(
+            sources,
+            [
+                ("bind", Some(v1::mount::Source::Gofer(0))),
+                ("bind", Some(v1::mount::Source::Gofer(1))),
+                ("bind", Some(v1::mount::Source::Gofer(1))),
+                ("cgroup", None),
+            ]
+        );
+    }
+}
