@@ -76,7 +76,7 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// Not JSON, or not of the specification's types.
-    #[error("{path}: {property}{error}")]
+    #[error("{path}: {property}{}", json::one_line(&.error.to_string()))]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -137,7 +137,7 @@ fn read(path: &Path) -> Result<String, BundleError> {
 fn parse(path: &Path, text: &str) -> Result<Spec, BundleError> {
     json::check_depth(text).map_err(|_| BundleError::TooDeep { path: path.to_owned() })?;
     serde_json::from_str(text).map_err(|error| {
-        let mut property = json::property_at(text, error.line(), error.column());
+        let mut property = json::one_line(&json::property_at(text, error.line(), error.column()));
         if !property.is_empty() {
             property.push_str(": ");
         }
@@ -263,6 +263,9 @@ mod tests {
             (|v| v["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1}}), "linux.timeOffsets"),
             (|v| v["linux"]["netDevices"] = json!({"eth0": {}}), "linux.netDevices"),
             (|v| v["linux"]["intelRdt"] = json!({"closID": "x"}), "linux.intelRdt"),
+            // Texts which an error repeats must not break its line.
+            (|v| v["root"]["path"] = json!("no\nwhere"), "no\\nwhere"),
+            (|v| v["process"]["rlimits"][0]["type"] = json!("RLIMIT\nX"), "RLIMIT\\nX"),
         ];
         for (change, property) in cases {
             let error = with(change).expect_err(property);

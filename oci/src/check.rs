@@ -10,6 +10,7 @@ use oci_spec::runtime::{
 
 use crate::annotations::Annotations;
 use crate::bundle::{BundleError, RootSource};
+use crate::json::one_line;
 
 /// More arguments, mounts, rlimits… than this are a mistake or an attack.
 const MAX_ENTRIES: usize = 1 << 16;
@@ -17,7 +18,8 @@ const MAX_ENTRIES: usize = 1 << 16;
 const MAX_HOSTNAME: usize = 64;
 
 fn wrong<T>(property: impl Into<String>, problem: impl Into<String>) -> Result<T, BundleError> {
-    Err(BundleError::Property { property: property.into(), problem: problem.into() })
+    let (property, problem) = (one_line(&property.into()), one_line(&problem.into()));
+    Err(BundleError::Property { property, problem })
 }
 
 fn unsupported<T>(property: impl Into<String>) -> Result<T, BundleError> {

@@ -17,6 +17,17 @@ const MAX_DEPTH: usize = 64;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooDeep;
 
+/// Text of somebody else's for a message that is one line: what would break the line or speak to the terminal is escaped.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = if escaped.is_none() { Some(c) } else { None };
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
 /// Refuses texts that nest too deeply.
 pub(crate) fn check_depth(text: &str) -> Result<(), TooDeep> {
     walk(text, text.len()).map(|_| ())
@@ -110,6 +121,11 @@ mod tests {
         assert_eq!(at(text, "END"), "e");
         assert_eq!(property_at("", 1, 1), "");
         assert_eq!(property_at("]]}}\"", 9, 9), "");
+    }
+
+    #[test]
+    fn messages_stay_one_line() {
+        assert_eq!(one_line("a\n\x1b[2Jä\u{9b}\"b"), "a\\n\\u{1b}[2Jä\\u{9b}\"b");
     }
 
     #[test]
