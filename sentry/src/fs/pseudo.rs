@@ -307,10 +307,13 @@ pub fn dots(from: u64, ino: u64, parent: u64) -> Vec<DirEntry> {
     [dot(ino, 1, b"."), dot(parent, 2, b"..")].into_iter().filter(|d| d.next > from).collect()
 }
 
+/// A name and what it stands for.
+type Entry = (Vec<u8>, Rc<dyn Inode>);
+
 /// The entries of a fixed directory.
 #[derive(Default)]
 struct Entries {
-    list: RefCell<Vec<(Vec<u8>, Rc<dyn Inode>)>>,
+    list: RefCell<Vec<Entry>>,
 }
 
 impl Listing for Rc<Entries> {
@@ -320,7 +323,7 @@ impl Listing for Rc<Entries> {
 
     fn list(&self, _: &Opener, from: u64) -> Vec<DirEntry> {
         let list = self.list.borrow();
-        let entry = |(i, (name, inode)): (usize, &(Vec<u8>, Rc<dyn Inode>))| {
+        let entry = |(i, (name, inode)): (usize, &Entry)| {
             let attr = inode.attr();
             DirEntry { ino: attr.ino, next: i as u64 + 3, kind: d_type(attr.mode), name: name.clone() }
         };

@@ -146,11 +146,35 @@ impl TestBox {
         local.block_on(&runtime, async { test(Self::new()).await });
     }
 
-    /// One with 256 KiB of memory, no descriptors, root's credentials without limits.
+    /// Runs a test over the tree at `root`, served by a real gofer without its jail.
+    pub fn run_on_gofer<F: Future<Output = ()>>(root: &std::path::Path, test: impl FnOnce(Rc<Self>) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let root = root.to_owned();
+        let server = std::thread::spawn(move || rsc_gofer::serve_unjailed(&root, false, 4096, theirs, None).unwrap());
+        local.block_on(&runtime, async {
+            let host = FakeHost::new(256 << 10);
+            let client = crate::gofer::GoferClient::new(crate::server::sandbox::GoferStream::Local(ours)).unwrap();
+            let fs = crate::fs::gofer::GoferFs::attach(client, host.clone()).await.unwrap();
+            let vfs = Vfs::new(host.clone(), fs, rsc_proto::abi::MountFlags::empty());
+            let this = Self::over(host, vfs.clone());
+            test(this).await;
+            vfs.shutdown();
+        });
+        drop((local, runtime));
+        server.join().unwrap();
+    }
+
+    /// One with 256 KiB of memory, an empty tmpfs, no descriptors, root's credentials without limits.
     pub fn new() -> Rc<Self> {
         let host = FakeHost::new(256 << 10);
         let root = TmpFs::new(1, host.clone(), TmpfsOptions { mode: 0o755, ..Default::default() });
         let vfs = Vfs::new(host.clone(), root, rsc_proto::abi::MountFlags::empty());
+        Self::over(host, vfs)
+    }
+
+    fn over(host: Rc<FakeHost>, vfs: Rc<Vfs>) -> Rc<Self> {
         let fs = FsContext::new(vfs.root(), vfs.root(), 0o22);
         let kernel = super::Kernel::new(super::KernelParts {
             id: "test".into(),
@@ -223,6 +247,13 @@ impl TestBox {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Puts a string at `addr`; the address, for a call.
+    pub fn path(&self, addr: u64, path: &str) -> u64 {
+        self.host.poke(addr, path.as_bytes());
+        self.host.poke(addr + path.len() as u64, &[0]);
+        addr
     }
 
     /// Reads a value from the task's memory.

@@ -31,7 +31,7 @@ const VALIDATED: MmapFlags = MmapFlags::MAP_SHARED
 
 /// mmap(2). Anonymous memory is the task's own; files are mapped by the supervisor from where this answer says.
 pub async fn mmap(cx: &Cx, _addr: u64, len: u64, prot: u64, flags: u64, fd: Fd, offset: u64) -> SysResult<Outcome> {
-    if offset % PAGE_SIZE != 0 {
+    if !offset.is_multiple_of(PAGE_SIZE) {
         return Err(Errno::EINVAL.into());
     }
     let bits = MmapFlags::from_bits_truncate(flags as u32);
@@ -84,7 +84,7 @@ pub async fn mremap(_: &Cx) -> SysResult<Outcome> {
 /// msync(2): what was written through mappings goes to the files before this returns.
 pub async fn msync(cx: &Cx, addr: u64, len: u64, flags: u32) -> SysResult<()> {
     let flags = MsyncFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    if addr % PAGE_SIZE != 0 || flags.contains(MsyncFlags::MS_ASYNC | MsyncFlags::MS_SYNC) {
+    if !addr.is_multiple_of(PAGE_SIZE) || flags.contains(MsyncFlags::MS_ASYNC | MsyncFlags::MS_SYNC) {
         return Err(Errno::EINVAL.into());
     }
     let end = len.checked_next_multiple_of(PAGE_SIZE).and_then(|l| addr.checked_add(l)).ok_or(Errno::ENOMEM)?;

@@ -14,6 +14,7 @@ use crate::kernel::fd::Fd;
 use crate::kernel::file::Fut;
 use crate::kernel::memory::UserPtr;
 
+pub mod attr;
 pub mod dir;
 pub mod epoll;
 pub mod eventfd;
@@ -24,16 +25,19 @@ pub mod info;
 pub mod io;
 pub mod limits;
 pub mod lookup;
+pub mod message;
 pub mod mm;
 pub mod open;
-pub mod message;
+pub mod path;
 pub mod pipe;
 pub mod poll;
 pub mod prctl;
 pub mod process;
-pub mod stat;
 pub mod socket;
+pub mod stat;
+pub mod sync;
 pub mod timerfd;
+pub mod xattr;
 
 /// What a handler decides.
 #[derive(Debug)]
@@ -254,6 +258,60 @@ handlers! {
     GETCWD => dir::getcwd, 2;
     UMASK => dir::umask, 1;
 
+    // Names
+    MKDIR => path::mkdir, 2;
+    MKDIRAT => path::mkdirat, 3;
+    MKNOD => path::mknod, 3;
+    MKNODAT => path::mknodat, 4;
+    SYMLINK => path::symlink, 2;
+    SYMLINKAT => path::symlinkat, 3;
+    LINK => path::link, 2;
+    LINKAT => path::linkat, 5;
+    UNLINK => path::unlink, 1;
+    UNLINKAT => path::unlinkat, 3;
+    RMDIR => path::rmdir, 1;
+    RENAME => path::rename, 2;
+    RENAMEAT => path::renameat, 4;
+    RENAMEAT2 => path::renameat2, 5;
+
+    // Attributes
+    CHMOD => attr::chmod, 2;
+    FCHMOD => attr::fchmod, 2;
+    FCHMODAT => attr::fchmodat, 3;
+    FCHMODAT2 => attr::fchmodat2, 4;
+    CHOWN => attr::chown, 3;
+    LCHOWN => attr::lchown, 3;
+    FCHOWN => attr::fchown, 3;
+    FCHOWNAT => attr::fchownat, 5;
+    UTIMENSAT => attr::utimensat, 4;
+    UTIME => attr::utime, 2;
+    UTIMES => attr::utimes, 2;
+    FUTIMESAT => attr::futimesat, 3;
+    TRUNCATE => attr::truncate, 2;
+    FTRUNCATE => attr::ftruncate, 2;
+    SETXATTR => xattr::setxattr, 5;
+    LSETXATTR => xattr::lsetxattr, 5;
+    FSETXATTR => xattr::fsetxattr, 5;
+    GETXATTR => xattr::getxattr, 4;
+    LGETXATTR => xattr::lgetxattr, 4;
+    FGETXATTR => xattr::fgetxattr, 4;
+    LISTXATTR => xattr::listxattr, 3;
+    LLISTXATTR => xattr::llistxattr, 3;
+    FLISTXATTR => xattr::flistxattr, 3;
+    REMOVEXATTR => xattr::removexattr, 2;
+    LREMOVEXATTR => xattr::lremovexattr, 2;
+    FREMOVEXATTR => xattr::fremovexattr, 2;
+
+    // Writing back, space, hints
+    FSYNC => sync::fsync, 1;
+    FDATASYNC => sync::fdatasync, 1;
+    SYNC => sync::sync, 0;
+    SYNCFS => sync::syncfs, 1;
+    SYNC_FILE_RANGE => sync::sync_file_range, 4;
+    FALLOCATE => sync::fallocate, 4;
+    FADVISE64 => sync::fadvise64, 4;
+    READAHEAD => sync::readahead, 3;
+
     // Mapped files
     MMAP => mm::mmap, 6;
     MREMAP => mm::mremap, 0;
@@ -319,3 +377,6 @@ handlers! {
     RECVMSG => message::recvmsg, 3;
     RECVMMSG => message::recvmmsg, 5;
 }
+
+#[cfg(test)]
+mod tests;

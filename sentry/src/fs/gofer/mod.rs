@@ -71,6 +71,14 @@ impl GoferFs {
     }
 }
 
+impl Drop for GoferFs {
+    fn drop(&mut self) {
+        // These inodes hold what holds them.
+        let mapped = self.shared.mapped.take();
+        drop(mapped);
+    }
+}
+
 impl Shared {
     /// The inode with these attributes: the one that is known, or a new one on `node`.
     pub(crate) fn inode(self: &Rc<Self>, attr: Attr, node: Handle) -> Rc<GoferInode> {
