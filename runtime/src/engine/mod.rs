@@ -98,8 +98,8 @@ pub struct Engine {
     tasks: HashMap<i32, Task>,
     /// Host tids by the workload's.
     names: HashMap<u32, i32>,
-    /// Children that stopped before their parent's event.
-    embryos: HashSet<i32>,
+    /// Children that stopped before their parent's event, with the stop's signal.
+    embryos: HashMap<i32, i32>,
     /// Tasks by their calls in flight.
     calls: HashMap<u64, i32>,
     /// Tasks held in their exit stop by the event that the sentry has yet to acknowledge.
@@ -143,7 +143,7 @@ impl Engine {
             init: attached.init,
             tasks: [(attached.init, init)].into(),
             names: [(1, attached.init)].into(),
-            embryos: HashSet::new(),
+            embryos: HashMap::new(),
             calls: HashMap::new(),
             exits: HashMap::new(),
             parks: VecDeque::new(),

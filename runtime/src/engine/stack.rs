@@ -45,6 +45,8 @@ impl Vectors {
             if got == 0 || words.len() * 8 > VECTORS_MAX {
                 return None;
             }
+            // Each look begins anew, so there must be few of them.
+            chunk.resize(chunk.len() * 2, 0);
         }
     }
 

@@ -41,7 +41,7 @@ impl Engine {
     fn on_stop(&mut self, tid: i32, signal: i32, event: i32) -> Result<(), Gone> {
         tracing::trace!(tid, signal, event, state = ?self.tasks.get(&tid).map(|task| &task.state), "stop");
         if !self.tasks.contains_key(&tid) {
-            self.embryos.insert(tid);
+            self.embryos.insert(tid, signal);
             return Ok(());
         }
         match event {
@@ -175,9 +175,9 @@ impl Engine {
             self.tasks.insert(child, Task::new(child, tgid, name, group, State::New));
             self.names.insert(name, child);
             self.event(parent_name, 0, What::Cloned(v1::Cloned { child: name, flags, child_tgid: group }));
-            if self.embryos.remove(&child) {
+            if let Some(signal) = self.embryos.remove(&child) {
                 // One that was killed meanwhile reports its end by itself.
-                let _ = self.begin_child(child);
+                let _ = self.on_stop(child, signal, EVENT_STOP);
             }
         } else {
             self.embryos.remove(&child);
@@ -228,7 +228,7 @@ impl Engine {
 
     /// A task, or a child of the supervisor that is none, has ended and is reaped.
     fn on_ended(&mut self, tid: i32, status: i32) {
-        if self.embryos.remove(&tid) {
+        if self.embryos.remove(&tid).is_some() {
             return;
         }
         if !self.tasks.contains_key(&tid) {

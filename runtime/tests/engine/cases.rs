@@ -41,6 +41,10 @@ pub(crate) const ALL: &[Case] = &[
     ("frozen", frozen),
     ("lies", lies),
     ("mixed", mixed),
+    ("restarts", restarts),
+    ("killed", killed),
+    ("epoll", epoll),
+    ("costs", costs),
 ];
 
 fn same(what: &str, got: &str, wanted: &str) -> Result<(), String> {
@@ -178,6 +182,33 @@ fn jail(setup: Setup) -> Result<(), String> {
     fake::look_at_jail(setup)
 }
 
+fn restarts(setup: Setup) -> Result<(), String> {
+    prints(setup, &[&path("static"), "restarts"], "poll -1 1 handled 1\npoll 1 sleep 0 1\n")
+}
+
+fn epoll(setup: Setup) -> Result<(), String> {
+    prints(setup, &[&path("static"), "epoll"], &"-1 1 handled 1 blocked 1\n".repeat(3))
+}
+
+fn killed(setup: Setup) -> Result<(), String> {
+    let report = fake::run_with(setup, &[&path("static"), "killed"], None, |init, report| {
+        if report.output == "ready\n" {
+            let _ = process::kill(init, libc::SIGKILL);
+        }
+    })?;
+    same("status", &format!("{:#x}", report.status), "0x9")?;
+    let exited = kinds(&report).into_iter().filter(|kind| *kind == "exited").count();
+    same("exits", &exited.to_string(), "7")
+}
+
+/// Prints what things cost; `RSC_TEST_COSTS` asks for it.
+fn costs(setup: Setup) -> Result<(), String> {
+    if std::env::var_os("RSC_TEST_COSTS").is_some() {
+        print!("{}", run(setup, &[&path("static"), "costs", &path("data")], None)?.output);
+    }
+    Ok(())
+}
+
 fn mixed(setup: Setup) -> Result<(), String> {
     prints(setup, &[&path("static"), "mixed", &path("data")], "bad 0\n")
 }
@@ -210,7 +241,7 @@ fn frozen(setup: Setup) -> Result<(), String> {
         eprintln!("    no freezer here: skipped");
         return Ok(());
     };
-    let report = fake::run_with(setup, &[&path("static"), "frozen"], None, |init| {
+    let report = fake::run_with(setup, &[&path("static"), "frozen"], None, |init, _| {
         // Children are born into the group.
         let _ = std::fs::write(Freezer::folder().join("cgroup.procs"), init.to_string());
     });

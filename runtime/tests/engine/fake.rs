@@ -134,7 +134,9 @@ impl Kernel {
             up::Body::Interrupt(interrupt) => {
                 if let Some(at) = self.waiting.iter().position(|call| call.call == interrupt.call) {
                     let call = self.waiting.remove(at);
-                    let result = table::lookup(call.nr).and_then(|entry| entry.interrupt.to_result()).unwrap_or(-4);
+                    let code = table::lookup(call.nr).and_then(|entry| entry.interrupt.to_result());
+                    // What goes on with a poll is interrupted as a poll.
+                    let result = if call.nr == 219 { -516 } else { code.unwrap_or(-4) };
                     self.value(&call, result);
                 }
             }
@@ -199,11 +201,14 @@ impl Kernel {
                 self.answers.push(answer(call.call, Outcome::Map(map)));
             }
             59 => self.exec(&call, args[0]),
-            232 | 271 => {
+            7 | 232 | 270 | 271 | 281 => {
                 self.waiting.push(call);
                 self.serve();
             }
-            219 => self.waiting.push(call),
+            219 => {
+                self.waiting.push(call);
+                self.serve();
+            }
             257 => {
                 let path = text(&call, args[1]).unwrap_or_default();
                 if !std::path::Path::new(&path).is_file() {
@@ -225,10 +230,10 @@ impl Kernel {
     /// Gives the pipe's bytes to whoever waits for them.
     fn serve(&mut self) {
         while !self.pipe.is_empty()
-            && let Some(at) = self.waiting.iter().position(|call| matches!(call.nr, 0 | 271))
+            && let Some(at) = self.waiting.iter().position(|call| matches!(call.nr, 0 | 7 | 219 | 270 | 271))
         {
             let call = self.waiting.remove(at);
-            if call.nr == 271 {
+            if call.nr != 0 {
                 self.value(&call, 1);
                 continue;
             }
@@ -269,11 +274,16 @@ impl Kernel {
 
 /// Runs a program to its end.
 pub(crate) fn run(setup: Setup, args: &[&str], hook: Option<Hook>) -> Result<Report, String> {
-    run_with(setup, args, hook, |_| ())
+    run_with(setup, args, hook, |_, _| ())
 }
 
 /// The same; `tick` is called with init's host pid now and then, from a task beside the engine.
-pub(crate) fn run_with(setup: Setup, args: &[&str], hook: Option<Hook>, tick: fn(i32)) -> Result<Report, String> {
+pub(crate) fn run_with(
+    setup: Setup,
+    args: &[&str],
+    hook: Option<Hook>,
+    tick: fn(i32, &Report),
+) -> Result<Report, String> {
     let (host_uid, host_gid) = JailConfig::host_ids();
     let env = [CString::new("PATH=/nowhere:/bin").unwrap(), CString::new("A=b").unwrap()];
     let config = JailConfig {
@@ -329,7 +339,7 @@ pub(crate) fn run_with(setup: Setup, args: &[&str], hook: Option<Hook>, tick: fn
                     for id in std::mem::take(&mut kernel.done) {
                         engine.borrow_mut().on_event_done(id);
                     }
-                    tick(init);
+                    tick(init, &kernel.report);
                 }
             }
         });

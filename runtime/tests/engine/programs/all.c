@@ -391,6 +391,138 @@ static int lies(void) {
     return 0;
 }
 
+/* Stops and handlers in waits that go on by restart_syscall, native ones and the kernel's. */
+static int restarts(void) {
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) {
+        for (int i = 0; i < 3; i++) {
+            nap(60);
+            kill(getppid(), i == 2 ? SIGUSR2 : SIGWINCH);
+        }
+        _exit(0);
+    }
+    handle(SIGUSR2, SA_RESTART);
+    struct pollfd fd = {3, POLLIN};
+    int got = poll(&fd, 1, -1);
+    say("poll %d %d handled %d\n", got, errno == EINTR, handled == SIGUSR2);
+    waitpid(child, 0, 0);
+    child = fork();
+    if (child == 0) {
+        got = poll(&fd, 1, -1);
+        char c;
+        read(3, &c, 1);
+        struct timespec before, after, wait = {0, 150000000}, left = {9, 9};
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        int slept = nanosleep(&wait, &left);
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        long ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+        say("poll %d sleep %d %d\n", got, slept, ms >= 149);
+        _exit(0);
+    }
+    for (int i = 0; i < 4; i++) {
+        nap(40);
+        kill(child, SIGSTOP);
+        waitpid(child, 0, WUNTRACED);
+        nap(10);
+        kill(child, SIGCONT);
+        if (i == 1) write(4, "x", 1);
+    }
+    waitpid(child, 0, 0);
+    return 0;
+}
+
+/* Whatever its tasks do, the sandbox ends when init is killed from outside. */
+static void *reader(void *unused) {
+    char c;
+    read(3, &c, 1);
+    return 0;
+}
+static int killed(void) {
+    pthread_t t;
+    for (int i = 0; i < 3; i++) pthread_create(&t, 0, reader, 0);
+    for (int i = 0; i < 3; i++) {
+        if (fork() == 0) {
+            if (i == 0) reader(0);
+            if (i == 1) for (;;) pause();
+            for (;;) syscall(SYS_sync);
+        }
+    }
+    nap(50);
+    say("ready\n");
+    reader(0);
+    return 0;
+}
+
+static int epoll(void) {
+    sigset_t block, none, now;
+    sigemptyset(&none), sigemptyset(&block), sigaddset(&block, SIGUSR1);
+    handle(SIGUSR1, SA_RESTART);
+    sigprocmask(SIG_BLOCK, &block, 0);
+    for (int i = 0; i < 3; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            nap(40);
+            kill(getppid(), SIGWINCH);
+            nap(20);
+            kill(getppid(), SIGUSR1);
+            _exit(0);
+        }
+        handled = 0;
+        int got;
+        if (i == 0) {
+            struct epoll_event event;
+            got = epoll_pwait(9, &event, 1, -1, &none);
+        } else if (i == 1) {
+            fd_set set;
+            FD_ZERO(&set);
+            FD_SET(3, &set);
+            got = pselect(4, &set, 0, 0, 0, &none);
+        } else {
+            got = sigsuspend(&none);
+        }
+        int error = errno;
+        sigprocmask(SIG_BLOCK, 0, &now);
+        say("%d %d handled %d blocked %d\n", got, error == EINTR, handled == SIGUSR1, sigismember(&now, SIGUSR1));
+        while (waitpid(child, 0, 0) < 0) {}
+    }
+    return 0;
+}
+
+/* Not a test: what a call, a fork, a mapping and an exec cost. */
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static int costs(const char *path) {
+    double start = now();
+    for (int i = 0; i < 20000; i++) syscall(SYS_sync);
+    say("call %.1f us\n", (now() - start) / 20000);
+    start = now();
+    for (int i = 0; i < 200; i++) {
+        pid_t child = fork();
+        if (child == 0) _exit(0);
+        waitpid(child, 0, 0);
+    }
+    say("fork, exit, wait %.1f us\n", (now() - start) / 200);
+    int fd = open(path, O_RDONLY);
+    start = now();
+    for (int i = 0; i < 1000; i++) munmap(mmap(0, 4096, PROT_READ, MAP_PRIVATE, fd, 0), 4096);
+    say("mmap of a file %.1f us\n", (now() - start) / 1000);
+    start = now();
+    for (int i = 0; i < 100; i++) {
+        pid_t child = vfork();
+        if (child == 0) {
+            execl(self, "x", "nothing", NULL);
+            _exit(1);
+        }
+        waitpid(child, 0, 0);
+    }
+    say("vfork, exec, wait %.1f us\n", (now() - start) / 100);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     self = (char *)getauxval(AT_EXECFN);
     char *what = argc > 1 ? argv[1] : "hello";
@@ -410,6 +542,10 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "fatal")) return fatal();
     if (!strcmp(what, "entries")) return entries();
     if (!strcmp(what, "storm")) return storm();
+    if (!strcmp(what, "costs")) return costs(argv[2]);
+    if (!strcmp(what, "restarts")) return restarts();
+    if (!strcmp(what, "killed")) return killed();
+    if (!strcmp(what, "epoll")) return epoll();
     if (!strcmp(what, "frozen")) return frozen();
     if (!strcmp(what, "lies")) return lies();
     return 2;
