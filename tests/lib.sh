@@ -95,6 +95,8 @@ alive() { [ -e "/proc/$1" ] && ! grep -q '^State:.[ZX]' "/proc/$1/status"; }
 gone() { ! alive "$1"; }
 
 rt() { TEST_MARK=$MARK "$RT" --root "$STATE" "$@"; }
+# The same as the last thing of a shell, so that `rtx … &` leaves the runtime's own pid in $!.
+rtx() { TEST_MARK=$MARK exec "$RT" --root "$STATE" "$@"; }
 bundle() { TEST_MARK=$MARK "$HERE/mkbundle" "$@"; }
 # job ARGS...: a bundle that runs ARGS in ./b on the busybox root; run it: rt run --bundle b ID.
 job() { bundle b --root "$PWD/rootfs" -- "$@"; }
