@@ -226,7 +226,10 @@ impl Engine {
         let regs = reissue(&with_call(&now, nr, args), nr);
         ptrace::set_registers(tid, &regs)?;
         self.set_state(tid, State::Parked { asked: false });
-        self.counters.count(Column::Park, nr);
+        // Else it is counted when it traps.
+        if nr == numbers::PAUSE && self.native_pause {
+            self.counters.count(Column::Park, nr);
+        }
         ptrace::resume(tid, Resume::Continue, 0)
     }
 

@@ -93,6 +93,8 @@ pub struct Engine {
     observer: Box<dyn Observer>,
     options: Options,
     listener: OwnedFd,
+    /// Parks in `pause` pass the filter.
+    native_pause: bool,
     init: i32,
     /// By host tid.
     tasks: HashMap<i32, Task>,
@@ -140,6 +142,7 @@ impl Engine {
             observer,
             options,
             listener: attached.listener,
+            native_pause: attached.native_pause,
             init: attached.init,
             tasks: [(attached.init, init)].into(),
             names: [(1, attached.init)].into(),

@@ -83,11 +83,11 @@ impl Engine {
         match std::mem::replace(&mut task.state, State::Running) {
             // The park itself came again, after a signal that does nothing, a stop or the freezer.
             State::Parked { asked } if matches!(nr, numbers::PAUSE | numbers::PPOLL) => {
-                self.counters.count(Column::Park, nr);
                 if self.has_answer(tid) {
                     self.set_state(tid, State::Trapped);
                     self.apply_trapped(tid)
                 } else {
+                    self.counters.count(Column::Park, nr);
                     self.set_state(tid, State::Parked { asked });
                     ptrace::resume(tid, Resume::Continue, 0)
                 }

@@ -124,9 +124,8 @@ fn confine(config: &JailConfig) -> String {
         Err(errno) => return format!("receive the filter: {}", errno.desc()),
     };
     let Some((program, killable)) = filter else { return "the filter is malformed".into() };
-    let limits = config.rlimits.iter().map(|(resource, soft, hard)| process::set_rlimit(*resource, *soft, *hard));
-    if let Err(errno) = limits.chain([process::set_rlimit(libc::RLIMIT_CORE, 0, 0)]).collect::<nix::Result<()>>() {
-        return format!("set a resource limit: {}", errno.desc());
+    if let Err(errno) = process::set_rlimit(libc::RLIMIT_CORE, 0, 0) {
+        return format!("forbid core dumps: {}", errno.desc());
     }
     match seccomp::install(&program, killable) {
         Ok(listener) => {

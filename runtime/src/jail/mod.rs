@@ -72,6 +72,8 @@ pub struct Jail {
     pub pid: i32,
     /// For the supervisor: the jail's other end. The supervisor gets it by being forked afterwards.
     pub control: OwnedFd,
+    /// Limits which the supervisor sets once the jail is in the loader.
+    pub(crate) rlimits: Vec<(u32, u64, u64)>,
 }
 
 impl Jail {
@@ -137,7 +139,7 @@ pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
         }
         Forked::Parent(pid) => {
             drop(theirs);
-            let jail = Jail { pid, control: ours };
+            let jail = Jail { pid, control: ours, rlimits: config.rlimits.clone() };
             match prepare(config, &jail) {
                 Ok(()) => Ok(jail),
                 Err(error) => {

@@ -106,6 +106,8 @@ pub struct Attached {
     pub listener: OwnedFd,
     /// The platform that the filter was made for.
     pub platform: Platform,
+    /// The filter lets parks through unseen.
+    pub(crate) native_pause: bool,
 }
 
 /// Why a jail could not be taken over.
@@ -122,6 +124,18 @@ pub enum AttachError {
     Host {
         /// What was being done.
         doing: &'static str,
+        /// The host's answer.
+        error: Errno,
+    },
+    /// The host does not allow a limit of the spec.
+    #[error("cannot set the workload's resource limit {resource} to {soft} (soft) and {hard} (hard): {error}")]
+    Rlimit {
+        /// `RLIMIT_*`.
+        resource: u32,
+        /// Soft limit.
+        soft: u64,
+        /// Hard limit.
+        hard: u64,
         /// The host's answer.
         error: Errno,
     },
@@ -196,7 +210,17 @@ fn take_over(jail: &Jail, filter: &Filter) -> Result<Attached, AttachError> {
     let listener = process::pidfd_getfd(pidfd.as_fd(), number).map_err(host("take the filter's listener"))?;
     ptrace::resume(init, Resume::Continue, 0).map_err(gone)?;
     wait_event(jail, libc::PTRACE_EVENT_EXEC)?;
-    Ok(Attached { init, listener, platform: filter.platform })
+    // Here and not in the jail, which has no right to raise a limit.
+    for (resource, soft, hard) in &jail.rlimits {
+        process::set_rlimit_of(init, *resource, *soft, *hard).map_err(|error| AttachError::Rlimit {
+            resource: *resource,
+            soft: *soft,
+            hard: *hard,
+            error,
+        })?;
+    }
+    let native_pause = filter.native.contains(&numbers::PAUSE);
+    Ok(Attached { init, listener, platform: filter.platform, native_pause })
 }
 
 /// Waits until the jail stops at an event; signals on the way are passed on.

@@ -97,6 +97,13 @@ pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
     check(unsafe { libc::setrlimit64(resource, ptr::from_ref(&limit)) }.into()).map(drop)
 }
 
+/// Sets a resource limit of another process.
+pub fn set_rlimit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the kernel reads one `rlimit64`, and does not write the old one.
+    check(unsafe { libc::prlimit64(pid, resource, ptr::from_ref(&limit), ptr::null_mut()) }.into()).map(drop)
+}
+
 /// Reads a host resource limit by number.
 pub fn rlimit(resource: u32) -> nix::Result<(u64, u64)> {
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
