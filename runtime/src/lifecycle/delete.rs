@@ -42,6 +42,11 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<(), LifecycleError
 /// Removes all that `record` names, and the container's folder.
 pub fn destroy(locked: Locked, record: &Record) -> Result<(), LifecycleError> {
     if let Some(init) = record.init {
+        // With its tracer in the way it would not end; and a dead tracer takes all that it traces along.
+        if let (Err(_), Some(supervisor)) = (end(init, FAREWELL), record.supervisor) {
+            tracing::warn!("the supervisor of container {} is in the way; it is killed", record.id);
+            end(supervisor, KILLED)?;
+        }
         end(init, KILLED)?;
     }
     for process in cgroups::processes(&record.cgroups) {
@@ -68,7 +73,7 @@ fn end(process: ProcessId, patience: Duration) -> Result<(), LifecycleError> {
     if wait(process, patience) {
         return Ok(());
     }
-    let stuck = std::io::Error::from(Errno::ETIMEDOUT);
+    let stuck = std::io::Error::other(format!("it was killed {} s ago and is still there", patience.as_secs()));
     Err(LifecycleError::io("waiting for the end of", format!("process {}", process.pid))(stuck))
 }
 
