@@ -41,6 +41,11 @@ impl Engine {
     fn on_stop(&mut self, tid: i32, signal: i32, event: i32) -> Result<(), Gone> {
         tracing::trace!(tid, signal, event, state = ?self.tasks.get(&tid).map(|task| &task.state), "stop");
         if !self.tasks.contains_key(&tid) {
+            if event == libc::PTRACE_EVENT_EXIT {
+                // Its parent was killed before its own event: nobody will ever tell of this child.
+                self.embryos.remove(&tid);
+                return ptrace::resume(tid, Resume::Continue, 0);
+            }
             self.embryos.insert(tid, signal);
             return Ok(());
         }
