@@ -9,5 +9,7 @@ pub mod kernel;
 pub mod net;
 pub mod sandbox;
 pub mod server;
+#[allow(unsafe_code)]
+mod sys;
 pub mod syscalls;
 pub mod vfs;

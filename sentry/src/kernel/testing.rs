@@ -182,7 +182,7 @@ impl TestBox {
             facts: v1::HostFacts::default(),
             uts: super::UtsNames { nodename: "test".into(), domainname: "(none)".into() },
             vfs,
-            net: crate::net::NetStack::new(crate::net::NetConfig::None),
+            net: crate::net::NetStack::with_start(crate::net::NetConfig::Host, crate::net::broker::thread_for_tests()),
         });
         let all = (1u64 << 41) - 1;
         let mut rlimits =

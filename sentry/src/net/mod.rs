@@ -1,15 +1,26 @@
 //! Sockets. Unix sockets live in the sentry alone; internet sockets are host sockets in the sandbox's network namespace, made by a
 //! broker (`broker`) and handed over by descriptor. Nothing of the workload's reaches the host's kernel unparsed.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use rsc_proto::abi::Errno;
+
 pub mod addr;
+pub mod broker;
 pub mod control;
+pub mod inet;
+mod inet_options;
+pub mod netlink;
 pub mod options;
 pub mod socket;
 pub mod unix;
 
+#[cfg(test)]
+mod tests;
+
+use broker::{Broker, Start};
 use unix::UnixNames;
 
 /// Which network the internet sockets of a sandbox are in.
@@ -27,6 +38,9 @@ pub enum NetConfig {
 /// The network of a sandbox.
 pub struct NetStack {
     config: NetConfig,
+    start: Start,
+    /// Started when the first internet socket is made.
+    broker: OnceCell<Option<Rc<Broker>>>,
     /// Bound names of unix sockets.
     pub(crate) unix: RefCell<UnixNames>,
     /// Unix sockets inside control messages, for the collector.
@@ -34,13 +48,43 @@ pub struct NetStack {
 }
 
 impl NetStack {
-    /// A network without sockets.
+    /// A network without sockets, whose broker is this program again.
     pub fn new(config: NetConfig) -> Rc<Self> {
-        Rc::new(Self { config, unix: RefCell::default(), flying: unix::gc::Flying::default() })
+        Self::with_start(config, Rc::new(start_child))
+    }
+
+    /// A network whose broker `start` starts.
+    pub fn with_start(config: NetConfig, start: Start) -> Rc<Self> {
+        Rc::new(Self {
+            config,
+            start,
+            broker: OnceCell::new(),
+            unix: RefCell::default(),
+            flying: unix::gc::Flying::default(),
+        })
+    }
+
+    /// The broker. `ENETDOWN` if it can't be started, which is logged once.
+    pub(crate) fn broker(&self) -> Result<Rc<Broker>, Errno> {
+        let started = self.broker.get_or_init(|| match Broker::start(&self.config, &self.start) {
+            Ok(broker) => Some(Rc::new(broker)),
+            Err(error) => {
+                tracing::error!("cannot start the socket broker for {:?}: {error}", self.config);
+                None
+            }
+        });
+        started.clone().ok_or(Errno::ENETDOWN)
     }
 
     /// Where its internet sockets are.
     pub fn config(&self) -> &NetConfig {
         &self.config
     }
+}
+
+/// Starts this program as a broker, and reaps it when it ends (which it does when its socket is closed).
+fn start_child(config: &NetConfig, socket: OwnedFd) -> std::io::Result<()> {
+    let mut child = broker::spawn(config, socket)?;
+    std::thread::Builder::new().name("broker-reaper".into()).spawn(move || child.wait())?;
+    Ok(())
 }

@@ -104,6 +104,10 @@ pub trait Socket {
     fn listen(&self, cx: &Cx, backlog: u32) -> Result<(), Errno>;
     /// accept(2): the new socket.
     fn accept<'a>(&'a self, cx: &'a Cx) -> Fut<'a, Result<Rc<dyn Socket>, Errno>>;
+    /// Whose connection an accepted socket is.
+    fn accepted_from(&self) -> Result<Vec<u8>, Errno> {
+        self.peer_name()
+    }
     /// connect(2). `EINPROGRESS`: `connected` tells once it is writable.
     fn connect<'a>(&'a self, cx: &'a Cx, addr: &'a [u8]) -> Fut<'a, Result<(), Errno>>;
     /// How a connection in progress ended; `EAGAIN` while it has not.

@@ -168,7 +168,8 @@ async fn receive(
     until: Option<Instant>,
 ) -> SysResult<(usize, Incoming)> {
     let socket = of(file)?;
-    if flags.contains(MsgFlags::MSG_ERRQUEUE) {
+    let inet = matches!(socket.socket().about().domain, af::INET | af::INET6);
+    if flags.contains(MsgFlags::MSG_ERRQUEUE) && !inet {
         // Nothing is ever queued there.
         return Err(Errno::EAGAIN.into());
     }
@@ -181,6 +182,8 @@ async fn receive(
     let nonblocking = file.nonblocking() || flags.contains(MsgFlags::MSG_DONTWAIT);
     let mut wanted = flags;
     wanted.set(MsgFlags::MSG_DONTWAIT, nonblocking);
+    // The error queue is never waited for.
+    let nonblocking = nonblocking || flags.contains(MsgFlags::MSG_ERRQUEUE);
     let whole = stream && flags.contains(MsgFlags::MSG_WAITALL) && !flags.contains(MsgFlags::MSG_PEEK);
     let mut done = 0;
     let mut first: Option<Incoming> = None;

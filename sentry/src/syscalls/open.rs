@@ -1,12 +1,16 @@
 //! open(2), openat(2), openat2(2), creat(2), memfd_create(2). Linux: fs/open.c.
 
+use std::rc::{Rc, Weak};
+
 use rsc_proto::abi::{AT_FDCWD, Errno, MemfdFlags, OpenFlags, OpenHow, ResolveFlags, Seals, parse};
 
 use super::lookup::walker;
 use crate::error::SysResult;
 use crate::fs::tmpfs;
+use crate::ipc::pipe::{self, Pipe};
 use crate::kernel::cx::Cx;
 use crate::kernel::fd::Fd;
+use crate::kernel::file::{File, Fut};
 use crate::kernel::memory::UserPtr;
 use crate::vfs::open::{Opening, check_resolve};
 use crate::vfs::{Location, Walker};
@@ -111,8 +115,25 @@ fn large(flags: OpenFlags) -> OpenFlags {
 
 /// fifo(7): waits for the other end unless `O_NONBLOCK` says otherwise.
 async fn open_fifo(cx: &Cx, at: Location, flags: OpenFlags) -> SysResult<Fd> {
-    let _ = (cx, at, flags);
-    Err(Errno::ENXIO.into())
+    let endpoint = at.inode().endpoint().ok_or(Errno::ENXIO)?;
+    let known = endpoint.borrow().clone().and_then(|e| e.downcast::<Weak<Pipe>>().ok()).and_then(|w| w.upgrade());
+    let pipe = match known {
+        Some(pipe) => pipe,
+        None => {
+            let pipe = Pipe::new(&cx.kernel.limits, at.inode().attr().ino)?;
+            *endpoint.borrow_mut() = Some(Rc::new(Rc::downgrade(&pipe)));
+            pipe
+        }
+    };
+    let inode = at.inode().clone();
+    let stat = Box::new(move || {
+        let inode = inode.clone();
+        let now: Fut<'static, _> = Box::pin(async move { Ok(inode.refresh().await?.to_stat()) });
+        now
+    });
+    let end = pipe::open_fifo(cx, &pipe, flags, stat).await?;
+    let file = File::with_location(Box::new(end), flags | large(flags), Some(at));
+    Ok(cx.add_fd(file, flags.contains(OpenFlags::O_CLOEXEC))?)
 }
 
 /// memfd_create(2).

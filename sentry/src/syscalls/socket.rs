@@ -11,6 +11,8 @@ use crate::kernel::fd::Fd;
 use crate::kernel::file::File;
 use crate::kernel::memory::UserPtr;
 use crate::kernel::wait::PollEvents;
+use crate::net::inet::InetSocket;
+use crate::net::netlink::NetlinkSocket;
 use crate::net::socket::{Socket, SocketFile};
 use crate::net::unix::{UnixSocket, split_kind};
 
@@ -67,6 +69,8 @@ pub async fn socket(cx: &Cx, domain: u32, kind: u32, protocol: i32) -> SysResult
     let (kind, flags) = split_kind(kind)?;
     let socket: Rc<dyn Socket> = match check_domain(domain, kind)? {
         af::UNIX => UnixSocket::create(&cx.kernel, kind, protocol)?,
+        domain @ (af::INET | af::INET6) => InetSocket::create(&cx.kernel, domain, kind, protocol).await?,
+        af::NETLINK => NetlinkSocket::create(kind, protocol)?,
         _ => return Err(Errno::EAFNOSUPPORT.into()),
     };
     Ok(install(cx, socket, flags)?)
@@ -126,7 +130,7 @@ pub async fn accept4(cx: &Cx, fd: Fd, addr: UserPtr<u8>, len: UserPtr<i32>, flag
     let accepted = cx.blocking(&file, PollEvents::READABLE, file.nonblocking(), patience.deadline, op).await;
     let accepted = patience.interrupted(accepted)?;
     if !addr.is_null() {
-        let name = accepted.peer_name().map_err(|_| Errno::ECONNABORTED)?;
+        let name = accepted.accepted_from().map_err(|_| Errno::ECONNABORTED)?;
         write_addr(cx, &name, addr, len).await?;
     }
     Ok(install(cx, accepted, flags)?)

@@ -17,6 +17,16 @@ fn main() -> ExitCode {
         let program = std::iter::once("gofer".into());
         return rsc_gofer::main_from_args(program.chain(std::env::args_os().skip(2)));
     }
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|first| first == rsc_sentry::net::broker::COMMAND) {
+        return match rsc_sentry::net::broker::run(&arguments.next().unwrap_or_default()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("sentry: the socket broker: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let args = args::Args::parse();
     let result = match &args.command {
         args::Command::Serve(serve) => args.log.install().and_then(|()| serve::run(serve)),

@@ -24,6 +24,7 @@ use crate::kernel::cx::Cx;
 use crate::kernel::file::{Fut, ready};
 use crate::kernel::memory::UserPtr;
 use crate::kernel::wait::{PollEvents, WaitQueue};
+use crate::vfs::Location;
 
 pub mod gc;
 mod path;
@@ -72,6 +73,8 @@ pub struct UnixSocket {
     shut: Cell<Shut>,
     error: Cell<Option<Errno>>,
     name: RefCell<Option<UnixAddr>>,
+    /// Where its inode is; kept so that the inode is not forgotten.
+    place: RefCell<Option<Location>>,
     peer: RefCell<Option<Weak<UnixSocket>>>,
     /// Messages that arrived.
     inbox: RefCell<VecDeque<Message>>,
@@ -136,6 +139,7 @@ impl UnixSocket {
             shut: Cell::default(),
             error: Cell::new(None),
             name: RefCell::default(),
+            place: RefCell::default(),
             peer: RefCell::default(),
             inbox: RefCell::default(),
             pending: RefCell::default(),
@@ -244,7 +248,7 @@ impl UnixSocket {
         }
         let this = self.this.upgrade().ok_or(Errno::EINVAL)?;
         match &addr {
-            UnixAddr::Path(path) => path::bind(cx, path, &this).await?,
+            UnixAddr::Path(path) => *self.place.borrow_mut() = Some(path::bind(cx, path, &this).await?),
             UnixAddr::Abstract(name) => {
                 let mut names = cx.kernel.net.unix.borrow_mut();
                 if names.abstracts.get(name).is_some_and(|w| w.strong_count() > 0) {
@@ -584,7 +588,7 @@ impl Socket for UnixSocket {
                     let all = inbox.iter().map(Message::len);
                     if self.connection_based() { all.sum() } else { all.take(1).sum() }
                 }
-                _ => return Err(Errno::ENOTTY.into()),
+                _ => return super::inet::interface_ioctl(cx, cmd, arg).await,
             };
             cx.mem.write(UserPtr::<i32>::new(arg), &i32::try_from(n).unwrap_or(i32::MAX)).await?;
             Ok(0)

@@ -275,3 +275,45 @@ fn options_and_timeouts() {
         assert_eq!(t.call(nr::LISTEN, &[4, 1]).await, Errno::ENOTSOCK.to_result());
     });
 }
+
+#[test]
+fn paths_are_bound_in_the_tree() {
+    TestBox::run(|t| async move {
+        let l = t.call(nr::SOCKET, &[1, STREAM, 0]).await as u64;
+        t.host.poke(ADDR, b"\x01\0/sock\0");
+        assert_eq!(t.call(nr::BIND, &[l, ADDR, 110]).await, 0);
+        assert_eq!(t.call(nr::LISTEN, &[l, 5]).await, 0);
+        let other = t.call(nr::SOCKET, &[1, STREAM, 0]).await as u64;
+        assert_eq!(t.call(nr::BIND, &[other, ADDR, 8]).await, Errno::EADDRINUSE.to_result());
+        assert_eq!(t.call(nr::CONNECT, &[other, ADDR, 110]).await, 0);
+        t.put(BASE, &110i32);
+        assert_eq!(t.call(nr::GETPEERNAME, &[other, BUF, BASE]).await, 0);
+        assert_eq!((t.get::<i32>(BASE), t.host.peek(BUF + 2, 6)), (8, b"/sock\0".to_vec()));
+        assert_eq!(t.call(nr::OPEN, &[ADDR + 2, 2, 0]).await, Errno::ENXIO.to_result());
+        t.call(nr::CLOSE, &[l]).await;
+        let late = t.call(nr::SOCKET, &[1, STREAM, 0]).await as u64;
+        assert_eq!(t.call(nr::CONNECT, &[late, ADDR, 110]).await, Errno::ECONNREFUSED.to_result());
+        t.host.poke(ADDR, b"\x01\0/none\0");
+        assert_eq!(t.call(nr::CONNECT, &[late, ADDR, 110]).await, Errno::ENOENT.to_result());
+    });
+}
+
+#[test]
+fn fifos_wait_for_the_other_side() {
+    TestBox::run(|t| async move {
+        t.host.poke(ADDR, b"/fifo\0");
+        assert_eq!(t.call(nr::MKNOD, &[ADDR, 0o010_644, 0]).await, 0);
+        assert_eq!(t.call(nr::OPEN, &[ADDR, 1 | NONBLOCK, 0]).await, Errno::ENXIO.to_result());
+        let (_, reader) = t.start(nr::OPEN, &[ADDR, 0, 0]);
+        t.settle().await;
+        assert!(!reader.is_finished());
+        let w = t.call(nr::OPEN, &[ADDR, 1, 0]).await as u64;
+        let r = TestBox::rax(&reader.await.unwrap()) as u64;
+        assert_eq!(t.call(nr::WRITE, &[w, BUF, 7]).await, 7);
+        assert_eq!(t.call(nr::READ, &[r, BUF, 100]).await, 7);
+        t.call(nr::CLOSE, &[w]).await;
+        assert_eq!(t.call(nr::READ, &[r, BUF, 100]).await, 0);
+        assert_eq!(t.call(nr::FSTAT, &[r, BUF]).await, 0);
+        assert_eq!(t.get::<rsc_proto::abi::Stat>(BUF).st_mode, 0o010_644);
+    });
+}

@@ -1,0 +1,3 @@
+//! The crate's unsafe code.
+
+pub(crate) mod net;
