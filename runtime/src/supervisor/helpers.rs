@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -109,6 +110,8 @@ pub(super) fn sentry(gofers: Vec<OwnedFd>, net: &Net, debug: bool) -> Result<Pri
         Net::Host => command.args(["--net", "host"]),
         Net::Path(path) => command.arg("--net").arg(path),
     };
+    // Of its own, so that what is typed at a terminal is not for it.
+    command.process_group(0);
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
     if debug {
         command.env("RSC_LOG", "debug");

@@ -18,7 +18,7 @@ use super::observer::{Starting, Watch};
 use super::reverse::Reverse;
 use super::strace::Strace;
 use super::upstream::Upstream;
-use super::{Seat, StartupError, control, sandbox, session};
+use super::{Seat, StartupError, control, sandbox, session, terminal};
 use crate::arena::Arena;
 use crate::engine::{self, Engine};
 use crate::lifecycle::control::{FromSupervisor, Reply, Request};
@@ -70,6 +70,9 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let process = plan.sandbox.process.clone().unwrap_or_default();
     let (session, welcome, donors) = connect(&seat, plan).await?;
     let attached = attach(&seat, platform, &welcome)?;
+    if seat.terminal {
+        terminal::forward(attached.init)?;
+    }
     let stdio = Rc::new(Stdio::new(std::mem::take(&mut seat.stdio)));
     let arena = Rc::new(RefCell::new(Arena::new(donors)));
     let upstream = Upstream::new(session.sender());

@@ -11,6 +11,7 @@ mod reverse;
 pub mod sandbox;
 mod session;
 mod strace;
+mod terminal;
 mod upstream;
 
 use std::fs::OpenOptions;
@@ -133,7 +134,10 @@ fn detach(seat: &Seat) -> io::Result<()> {
     host::replace_standard(null.as_fd(), 1)?;
     host::replace_standard(log.as_fd(), 2)?;
     raise_descriptor_limit();
-    Ok(())
+    match &seat.stdio {
+        [Some(slave), ..] if seat.terminal => terminal::acquire(slave),
+        _ => Ok(()),
+    }
 }
 
 /// Many files may be mapped at a time.
