@@ -56,7 +56,8 @@ pub enum Loss {
 /// How an engine behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A call that is not answered within this time is parked, so that signals reach its task.
+    /// A call that is not answered within this time is parked, so that signals reach its task. Long enough that a loaded sentry's
+    /// quick answers do not cost a park, short enough that nobody notices a signal that comes late.
     pub park_after: Duration,
     /// Keep what the observer needs to print calls: their input.
     pub record: bool,
@@ -71,7 +72,7 @@ impl Options {
     pub fn new(program: &[u8], env: &[impl AsRef<[u8]>]) -> Options {
         let path = env.iter().find_map(|entry| entry.as_ref().strip_prefix(b"PATH="));
         Options {
-            park_after: Duration::from_millis(1),
+            park_after: Duration::from_millis(4),
             record: false,
             program: program.to_vec(),
             path: path.unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").to_vec(),
