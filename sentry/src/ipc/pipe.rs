@@ -88,6 +88,23 @@ impl Pipe {
         self.slots.borrow().iter().map(|s| s.rest().len()).sum()
     }
 
+    /// What `take` would give, left where it is: for splice(2) and tee(2).
+    pub fn peek(&self, len: usize) -> Result<Bytes, Errno> {
+        let slots = self.slots.borrow();
+        if slots.is_empty() && self.writers.get() > 0 {
+            return Err(Errno::EAGAIN);
+        }
+        let mut out = BytesMut::new();
+        for slot in slots.iter() {
+            let rest = slot.rest();
+            out.extend_from_slice(rest.get(..rest.len().min(len - out.len())).unwrap_or_default());
+            if slot.packet || out.len() == len {
+                break;
+            }
+        }
+        Ok(out.freeze())
+    }
+
     /// Takes up to `len` bytes; `EAGAIN` if there are none but may come, empty at the end.
     pub fn take(&self, len: usize) -> Result<Bytes, Errno> {
         if len == 0 {

@@ -194,6 +194,9 @@ impl Drop for File {
         for watcher in self.watchers.take().iter().filter_map(Weak::upgrade) {
             watcher.released(self.id);
         }
+        if let Some(locks) = self.location.as_ref().and_then(|at| at.inode().locks()) {
+            locks.released(self.id);
+        }
     }
 }
 
@@ -242,6 +245,15 @@ impl File {
     /// The file as the type that implements it.
     pub fn downcast<T: FileOps>(&self) -> Option<&T> {
         self.ops.as_any().downcast_ref()
+    }
+
+    /// A process (by thread group id) has closed a descriptor of it: its record locks go, errors of posted writes surface. Linux:
+    /// filp_flush().
+    pub async fn closed_by(&self, owner: u32) -> Result<(), Errno> {
+        if let Some(locks) = self.location.as_ref().and_then(|at| at.inode().locks()) {
+            locks.closed_by(owner);
+        }
+        self.ops.flush(self, owner).await
     }
 
     /// Access mode and status flags.

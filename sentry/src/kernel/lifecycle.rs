@@ -45,7 +45,7 @@ impl Closed {
     /// Flushes and releases them. Nobody is left to tell of errors.
     pub async fn flush(self) {
         for file in self.files {
-            let _ = file.ops().flush(&file, self.owner).await;
+            let _ = file.closed_by(self.owner).await;
         }
     }
 }

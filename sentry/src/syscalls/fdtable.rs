@@ -14,7 +14,7 @@ use crate::kernel::memory::UserPtr;
 
 /// A descriptor is gone: errors of posted writes surface, record locks of the process go. Linux: filp_flush().
 pub(super) async fn flush(cx: &Cx, file: &Rc<File>) -> Result<(), Errno> {
-    file.ops().flush(file, cx.task.group().tgid).await
+    file.closed_by(cx.task.group().tgid).await
 }
 
 /// close(2).
@@ -182,7 +182,7 @@ pub async fn fcntl(cx: &Cx, fd: Fd, command: u32, arg: u64) -> SysResult<u64> {
             let end = file.downcast::<PipeEnd>().ok_or(Errno::EBADF)?;
             end.set_size(u64::from(arg as u32), cx.task.creds().has(cap::SYS_RESOURCE))? as u64
         }
-        _ => return fcntl_file(cx, &file, command, arg).await,
+        _ => return super::lock::fcntl(cx, &file, command, arg).await,
     })
 }
 
@@ -216,9 +216,4 @@ fn set_owner(cx: &Cx, file: &File, who: i32) -> Result<(), Errno> {
     }
     file.owner.set(who);
     Ok(())
-}
-
-/// Commands that belong to files of a file system: record locks, leases, seals.
-async fn fcntl_file(_cx: &Cx, _file: &Rc<File>, _command: u32, _arg: u64) -> SysResult<u64> {
-    Err(Errno::EINVAL.into())
 }

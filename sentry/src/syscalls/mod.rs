@@ -15,6 +15,7 @@ use crate::kernel::file::Fut;
 use crate::kernel::memory::UserPtr;
 
 pub mod attr;
+pub mod copy;
 pub mod dir;
 pub mod epoll;
 pub mod eventfd;
@@ -24,6 +25,7 @@ pub mod identity;
 pub mod info;
 pub mod io;
 pub mod limits;
+pub mod lock;
 pub mod lookup;
 pub mod message;
 pub mod mm;
@@ -302,7 +304,8 @@ handlers! {
     LREMOVEXATTR => xattr::lremovexattr, 2;
     FREMOVEXATTR => xattr::fremovexattr, 2;
 
-    // Writing back, space, hints
+    // Writing back, space, hints, locks
+    FLOCK => lock::flock, 2;
     FSYNC => sync::fsync, 1;
     FDATASYNC => sync::fdatasync, 1;
     SYNC => sync::sync, 0;
@@ -311,6 +314,13 @@ handlers! {
     FALLOCATE => sync::fallocate, 4;
     FADVISE64 => sync::fadvise64, 4;
     READAHEAD => sync::readahead, 3;
+
+    // From file to file
+    SENDFILE => copy::sendfile, 4;
+    COPY_FILE_RANGE => copy::copy_file_range, 6;
+    SPLICE => copy::splice, 6;
+    TEE => copy::tee, 4;
+    VMSPLICE => copy::vmsplice, 4;
 
     // Mapped files
     MMAP => mm::mmap, 6;

@@ -272,3 +272,82 @@ fn executing() {
         assert_eq!(exec("nothing").await.err(), Some(err(Errno::ENOENT)));
     });
 }
+
+#[test]
+fn copying_from_file_to_file() {
+    both(async |t| {
+        let p = P(t);
+        p.write("/a", b"0123456789").await;
+        p.write("/b", b"").await;
+        let a = p.open("/a", OpenFlags::empty()).await as u64;
+        let b = p.open("/b", OpenFlags::O_RDWR).await as u64;
+        assert_eq!(p.0.call(nr::COPY_FILE_RANGE, &[a, 0, b, 0, 4, 0]).await, 4);
+        p.0.put(OUT, &6i64);
+        assert_eq!(p.0.call(nr::SENDFILE, &[b, a, OUT, 100]).await, 4);
+        assert_eq!(p.0.get::<i64>(OUT), 10);
+        assert_eq!(p.0.call(nr::SENDFILE, &[b, a, 0, 100]).await, 6);
+        assert_eq!(p.read("/b").await, b"01236789456789");
+        assert_eq!(p.0.call(nr::PIPE2, &[OUT, 0]).await, 0);
+        let [r, w] = p.0.get::<[u32; 2]>(OUT).map(u64::from);
+        p.0.put(OUT, &2i64);
+        assert_eq!(p.0.call(nr::SPLICE, &[a, OUT, w, 0, 3, 0]).await, 3);
+        assert_eq!(p.0.call(nr::SPLICE, &[r, 0, b, 0, 100, 0]).await, 3);
+        assert_eq!(p.read("/b").await, b"01236789456789234");
+        assert_eq!(p.0.call(nr::SPLICE, &[a, 0, b, 0, 3, 0]).await, err(Errno::EINVAL));
+        let end = OpenFlags::O_WRONLY | OpenFlags::O_APPEND;
+        let append = p.open("/b", end).await as u64;
+        assert_eq!(p.0.call(nr::SENDFILE, &[append, a, 0, 1]).await, err(Errno::EINVAL));
+    });
+}
+
+#[test]
+fn locks_wait_and_are_given_back() {
+    both(async |t| {
+        let p = P(t);
+        p.write("/f", b"0123456789").await;
+        let a = p.open("/f", OpenFlags::O_RDWR).await as u64;
+        let b = p.open("/f", OpenFlags::O_RDWR).await as u64;
+        assert_eq!(p.0.call(nr::FLOCK, &[a, 2]).await, 0);
+        assert_eq!(p.0.call(nr::FLOCK, &[b, 2 | 4]).await, err(Errno::EAGAIN));
+        let (_, waiting) = p.0.start(nr::FLOCK, &[b, 2]);
+        p.0.settle().await;
+        assert!(!waiting.is_finished());
+        assert_eq!(p.0.call(nr::CLOSE, &[a]).await, 0);
+        assert_eq!(TestBox::rax(&waiting.await.unwrap()), 0);
+        let c = p.open("/f", OpenFlags::O_RDWR).await as u64;
+        let (id, waiting) = p.0.start(nr::FLOCK, &[c, 2]);
+        p.0.settle().await;
+        p.0.kernel.interrupt(id);
+        assert_eq!(TestBox::rax(&waiting.await.unwrap()), -512);
+        let lock = rsc_proto::abi::Flock { l_type: 1, l_start: 2, l_len: 3, ..Default::default() };
+        p.0.put(OUT, &lock);
+        assert_eq!(p.0.call(nr::FCNTL, &[b, 37, OUT]).await, 0);
+        assert_eq!(p.0.call(nr::FCNTL, &[c, 37, OUT]).await, err(Errno::EAGAIN));
+        p.0.put(OUT, &rsc_proto::abi::Flock { l_type: 0, ..lock });
+        assert_eq!(p.0.call(nr::FCNTL, &[c, 5, OUT]).await, 0);
+        let got = p.0.get::<rsc_proto::abi::Flock>(OUT);
+        assert_eq!((got.l_type, got.l_start, got.l_len, got.l_pid), (1, 2, 3, -1));
+        assert_eq!(p.0.call(nr::CLOSE, &[b]).await, 0);
+        assert_eq!(p.0.call(nr::FCNTL, &[c, 6, OUT]).await, 0);
+    });
+}
+
+#[test]
+fn fifos() {
+    both(async |t| {
+        let p = P(t);
+        let path = p.0.path(A, "/p");
+        assert_eq!(p.0.call(nr::MKNOD, &[path, 0o010_666, 0]).await, 0);
+        let nonblock = OpenFlags::O_WRONLY | OpenFlags::O_NONBLOCK;
+        assert_eq!(p.open("/p", nonblock).await, err(Errno::ENXIO));
+        let (_, reader) = p.0.start(nr::OPEN, &[path, 0, 0]);
+        p.0.settle().await;
+        let w = p.open("/p", OpenFlags::O_WRONLY).await as u64;
+        let r = TestBox::rax(&reader.await.unwrap()) as u64;
+        p.0.host.poke(OUT, b"abc");
+        assert_eq!(p.0.call(nr::WRITE, &[w, OUT, 3]).await, 3);
+        assert_eq!(p.0.call(nr::READ, &[r, OUT + 16, 100]).await, 3);
+        assert_eq!(p.0.call(nr::FSTAT, &[r, OUT]).await, 0);
+        assert_eq!(p.0.get::<Stat>(OUT).st_mode & 0o170_000, 0o010_000);
+    });
+}

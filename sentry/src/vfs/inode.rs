@@ -359,6 +359,11 @@ pub trait Inode: Any {
         ready(Err(Errno::EOPNOTSUPP))
     }
 
+    /// Locks on the file; `None` where there can't be any.
+    fn locks(&self) -> Option<&super::lock::InodeLocks> {
+        None
+    }
+
     /// The object behind a FIFO or a bound socket: whoever opens it first puts it here (`ipc`, `net`).
     fn endpoint(&self) -> Option<&std::cell::RefCell<Option<Rc<dyn Any>>>> {
         None

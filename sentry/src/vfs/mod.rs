@@ -7,6 +7,7 @@ pub mod build;
 mod context;
 mod dentry;
 pub mod inode;
+pub mod lock;
 mod mount;
 pub mod names;
 pub mod open;
@@ -35,6 +36,8 @@ pub struct Vfs {
     pub dentries: DentryCache,
     /// The other side, for file mappings.
     pub host: Rc<dyn ComputeHost>,
+    /// Processes that wait for record locks.
+    pub lock_waits: lock::LockWaits,
     root: Rc<Mount>,
     next_dev: Cell<u32>,
 }
@@ -46,7 +49,14 @@ impl Vfs {
         let dentry = Dentry::root(root.root());
         let source = root.kind();
         let root = mounts.mount(None, root, dentry, flags, source);
-        Rc::new(Self { mounts, dentries: DentryCache::default(), host, root, next_dev: Cell::new(32) })
+        Rc::new(Self {
+            mounts,
+            dentries: DentryCache::default(),
+            host,
+            lock_waits: lock::LockWaits::default(),
+            root,
+            next_dev: Cell::new(32),
+        })
     }
 
     /// The root of all.

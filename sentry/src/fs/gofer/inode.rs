@@ -14,6 +14,7 @@ use crate::kernel::credentials::cap;
 use crate::kernel::file::{FileOps, Fut};
 use crate::vfs::arena::ArenaFile;
 use crate::vfs::inode::{Attr, Created, NewNode, OpenContext, RenameMode, SetAttr, SetTime, Walked, XattrMode};
+use crate::vfs::lock::InodeLocks;
 use crate::vfs::{Asker, Inode};
 
 /// See the module's text.
@@ -26,6 +27,7 @@ pub struct GoferInode {
     target: RefCell<Option<Vec<u8>>>,
     pub(super) arena: ArenaFile,
     endpoint: RefCell<Option<Rc<dyn Any>>>,
+    locks: InodeLocks,
 }
 
 impl GoferInode {
@@ -38,6 +40,7 @@ impl GoferInode {
             attr: Cell::new(attr),
             target: RefCell::default(),
             endpoint: RefCell::default(),
+            locks: InodeLocks::default(),
         })
     }
 
@@ -294,6 +297,10 @@ impl Inode for GoferInode {
 
     fn remove_xattr<'a>(&'a self, name: &'a [u8]) -> Fut<'a, Result<(), Errno>> {
         Box::pin(self.shared.client.removexattr(&self.node, name))
+    }
+
+    fn locks(&self) -> Option<&InodeLocks> {
+        Some(&self.locks)
     }
 
     fn endpoint(&self) -> Option<&RefCell<Option<Rc<dyn Any>>>> {

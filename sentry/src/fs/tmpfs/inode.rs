@@ -15,6 +15,7 @@ use super::file::TmpFile;
 use crate::kernel::file::{FileOps, Fut, ready};
 use crate::vfs::arena::ArenaFile;
 use crate::vfs::inode::{Attr, Created, NewNode, OpenContext, RenameMode, SetAttr, SetTime, XattrMode};
+use crate::vfs::lock::InodeLocks;
 use crate::vfs::{Asker, Inode};
 
 /// What a directory entry adds to its size. Linux: `BOGO_DIRENT_SIZE`.
@@ -38,6 +39,7 @@ pub struct TmpInode {
     pub(crate) seals: Cell<Seals>,
     xattrs: RefCell<BTreeMap<Vec<u8>, Bytes>>,
     endpoint: RefCell<Option<Rc<dyn Any>>>,
+    locks: InodeLocks,
 }
 
 impl TmpInode {
@@ -83,6 +85,7 @@ impl TmpInode {
             seals: Cell::new(Seals::F_SEAL_SEAL),
             xattrs: RefCell::default(),
             endpoint: RefCell::default(),
+            locks: InodeLocks::default(),
         })
     }
 
@@ -361,6 +364,10 @@ impl Inode for TmpInode {
     fn remove_xattr<'a>(&'a self, name: &'a [u8]) -> Fut<'a, Result<(), Errno>> {
         let gone = self.xattrs.borrow_mut().remove(name);
         ready(gone.map(|_| ()).ok_or(Errno::ENODATA))
+    }
+
+    fn locks(&self) -> Option<&InodeLocks> {
+        Some(&self.locks)
     }
 
     fn endpoint(&self) -> Option<&RefCell<Option<Rc<dyn Any>>>> {
