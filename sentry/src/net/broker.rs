@@ -236,7 +236,7 @@ impl Broker {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
         start(config, theirs)?;
-        Ok(Self { socket: AsyncFd::new(ours)?, turn: tokio::sync::Mutex::new(()) })
+        Ok(Self { socket: sys::reactor(ours)?, turn: tokio::sync::Mutex::new(()) })
     }
 
     async fn ask(&self, request: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<Answer, Errno> {

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 
@@ -42,19 +42,10 @@ const CONTROL_ROOM: usize = 512;
 const INT_READS: &[u32] = &[0x541b, 0x5411, 0x8905, 0x894b];
 const SIOCGIFCONF: u32 = 0x8912;
 
-/// The descriptor, as the runtime's reactor wants it.
-struct Watched(OwnedFd);
-
-impl AsRawFd for Watched {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
 /// See the module's text.
 pub struct InetSocket {
     about: About,
-    fd: Rc<AsyncFd<Watched>>,
+    fd: Rc<AsyncFd<OwnedFd>>,
     queue: Rc<WaitQueue>,
     /// Runs while somebody may be waiting.
     watcher: RefCell<Option<AbortHandle>>,
@@ -85,7 +76,7 @@ impl InetSocket {
     }
 
     fn adopt(about: About, fd: OwnedFd, from: Option<Vec<u8>>) -> Result<Rc<Self>, Errno> {
-        let fd = AsyncFd::new(Watched(fd)).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::new))?;
+        let fd = sys::reactor(fd).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::new))?;
         Ok(Rc::new(Self {
             about,
             fd: Rc::new(fd),
@@ -97,8 +88,8 @@ impl InetSocket {
         }))
     }
 
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.fd.get_ref().0.as_fd()
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.get_ref().as_fd()
     }
 
     /// Has the queue notified of every change from now on.
@@ -107,7 +98,7 @@ impl InetSocket {
         if watcher.is_some() {
             return;
         }
-        let fd: Weak<AsyncFd<Watched>> = Rc::downgrade(&self.fd);
+        let fd: Weak<AsyncFd<OwnedFd>> = Rc::downgrade(&self.fd);
         let queue = self.queue.clone();
         // The task holds the descriptor weakly, so that it is closed when the socket is dropped and not some time later.
         let task = tokio::task::spawn_local(async move {

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use bytes::BytesMut;
 use rsc_proto::abi::Errno;
+use tokio::io::unix::AsyncFd;
 
 fn last() -> Errno {
     std::io::Error::last_os_error().raw_os_error().map_or(Errno::EIO, Errno::new)
@@ -202,4 +203,10 @@ pub(crate) fn ifconf(fd: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
 pub(crate) fn adopt(fd: std::os::fd::RawFd) -> OwnedFd {
     // SAFETY: the kernel has just put it into this process's table, and nobody else knows of it.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Puts a descriptor under the runtime's eyes.
+pub(crate) fn reactor(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` owns its descriptor and always names the same one.
+    Ok(unsafe { AsyncFd::register(fd) }?)
 }
