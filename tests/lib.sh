@@ -61,8 +61,8 @@ step() {
         f=${n//-/_} rc=0 began=$SECONDS
         mkdir -p "$W/step" "$STATE" "$W/log"
         cp -al "$CACHE/busybox" "$W/step/rootfs" 2>/dev/null || cp -a "$CACHE/busybox" "$W/step/rootfs"
-        picture >"$W/before"
-        (cd "$W/step" && timeout -k 5 "${STEP_TIMEOUT:-60}" bash -euc "$f") >"$W/log/$n" 2>&1 </dev/null || rc=$?
+        picture >"$W/before"; : >"$W/why"
+        (cd "$W/step" && timeout -k 5 "${STEP_TIMEOUT:-60}" bash -eu${TRACE:+x}c "$f") >"$W/log/$n" 2>&1 </dev/null || rc=$?
         left=
         for i in $(seq 50); do # what ends by itself within five seconds is no leak
             left=$(picture | comm -13 "$W/before" -)
@@ -77,7 +77,7 @@ step() {
             continue
         fi
         FAIL=$((FAIL + 1))
-        [ $rc = 0 ] || why=$(grep -a '^why: ' "$W/log/$n" | head -1 | cut -c6-)
+        [ $rc = 0 ] || why=$(head -1 "$W/why" | cut -c6-)
         [ $rc = 0 ] && why="left behind: $(echo "$left" | head -5 | tr '\n' ';')" || why=${why:-"exit code $rc, $(tail -n 2 "$W/log/$n" | tr '\n' ' ')"}
         [ $((SECONDS - began)) -lt "${STEP_TIMEOUT:-60}" ] || why="no end after ${STEP_TIMEOUT:-60} s; $why"
         echo "FAIL $n: ${why:0:600}"
@@ -86,7 +86,7 @@ step() {
 skip() { echo "skip $1: $2"; }
 only_rsc() { [ -n "$CONTROL" ] && { skip "$*" "not with the control"; return; }; step "$@"; }
 
-fail() { echo "why: $*"; exit 1; }
+fail() { echo "why: $*" >>"$W/why"; exit 1; } # a file: the step may have redirected its output
 rc() { local want=$1 got=0; shift; "$@" || got=$?; [ $got = "$want" ] || fail "exit code $got, not $want, of: $*"; }
 eq() { [ "$1" = "$2" ] || fail "got '$1', not '$2'"; }
 has() { [[ $1 == *"$2"* ]] || fail "no '$2' in '$1'"; }

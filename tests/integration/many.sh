@@ -5,7 +5,7 @@
 [ -z "$CONTROL" ] || { skip many "not with the control"; exit 0; }
 trap finish EXIT
 COUNT=${COUNT:-200} AT_ONCE=${AT_ONCE:-50}
-serve() { TEST_MARK=$MARK "$SENTRY" serve --unix "$PWD/s" >sentry.log 2>&1 </dev/null & SERVER=$!; trap 'kill -TERM $SERVER 2>/dev/null; wait $SERVER' EXIT; soon [ -S s ]; }
+serve() { TEST_MARK=$MARK "$SENTRY" serve --unix "$PWD/s" >sentry.log 2>&1 </dev/null & SERVER=$!; trap 'kill -TERM $SERVER 2>/dev/null && wait $SERVER || true' EXIT; soon [ -S s ]; }
 fds() { ls "/proc/$SERVER/fd" | wc -l; }
 pss() { awk '/^Pss:/ { print $2 }' "/proc/$SERVER/smaps_rollup"; }
 settled() { [ "$(fds)" -le "$1" ]; }

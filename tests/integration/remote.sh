@@ -8,12 +8,12 @@ trap finish EXIT
 serve() {
     TEST_MARK=$MARK "$SENTRY" serve "$@" >sentry.log 2>&1 </dev/null &
     SERVER=$!
-    trap 'kill -TERM $SERVER 2>/dev/null; wait $SERVER' EXIT
+    trap 'kill -TERM $SERVER 2>/dev/null && wait $SERVER || true' EXIT
 }
 port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 work() { bundle b --root "$PWD/rootfs" -- sh -c 'echo "$(hostname) $(id -u)"; echo kept >/root/f; cat /root/f; seq 3 | wc -l; exit 3'; }
-check() { rc 3 rt "$@" run -b b c1 >o 2>e </dev/null; eq "$(tr '\n' ' ' <o)" 'conformance 0 kept 3 '; eq "$(cat rootfs/root/f)" kept; }
+check() { local got=0; rt "$@" run -b b c1 >o 2>e </dev/null || got=$?; [ $got = 3 ] || fail "exit code $got, not 3, with $*: $(cat e)"; eq "$(tr '\n' ' ' <o)" 'conformance 0 kept 3 '; eq "$(cat rootfs/root/f)" kept; }
 refused() { local got=0; rt "$@" run -b b c1 >o 2>e </dev/null || got=$?; [ $got != 0 ] || fail "accepted: $*"; eq "$(grep -c . e)" 1; }
 certs() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca -addext basicConstraints=critical,CA:TRUE

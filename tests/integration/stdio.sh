@@ -11,7 +11,7 @@ append() { echo first >o; job echo second; rt run -b b c1 >>o </dev/null; eq "$(
 dev_null() { job sh -c 'cat; echo $?'; rt run -b b c1 </dev/null >/dev/null 2>&1; }
 closed() { job sh -c 'echo x'; rt run -b b c1 0<&- 2>/dev/null >o || true; has "$(cat o)" x; }
 closed_output() { job sh -c 'echo x; true'; rc 0 rt run -b b c1 >&- 2>/dev/null; }
-reader_gone() { job sh -c 'trap "" PIPE; i=0; while echo x 2>/dev/null; do i=$((i+1)); [ $i -lt 100000 ] || exit 9; done; exit 5'; set +o pipefail; (rt run -b b c1; echo $? >code) </dev/null 2>/dev/null | head -n 1 >/dev/null; eq "$(cat code)" 5; }
+reader_gone() { job sh -c 'trap "" PIPE; i=0; while echo x 2>/dev/null; do i=$((i+1)); [ $i -lt 100000 ] || exit 9; done; exit 5'; set +o pipefail; (got=0; rt run -b b c1 || got=$?; echo $got >code) </dev/null 2>/dev/null | head -n 1 >/dev/null; eq "$(cat code)" 5; }
 same_pipe() { job sh -c 'echo a; echo b >&2; echo c'; eq "$(rt run -b b c1 2>&1 </dev/null | tr '\n' ' ')" 'a b c '; }
 late_input() { job sh -c 'read x; echo "got $x"'; eq "$( (sleep 1; echo late) | rt run -b b c1)" 'got late'; }
 nonblocking() { job sh -c 'timeout 1 cat; echo $?'; eq "$(sleep 3 | rt run -b b c1)" 143; }
