@@ -3,11 +3,10 @@
 . "$(dirname "$0")/../lib.sh"
 [ -z "$CONTROL" ] || { skip loss "not with the control"; exit 0; }
 trap finish EXIT
-(cd "$TOP" && cargo build -q --release --locked -p rsc-tests --bin cut-relay) || exit 2
 RELAY=${RT%/*}/cut-relay
-[ -x "$RELAY" ] || RELAY=$BIN/cut-relay
+[ -x "$RELAY" ] || { (cd "$TOP" && cargo build -q --release --locked -p rsc-tests --bin cut-relay) || exit 2; RELAY=$BIN/cut-relay; }
 
-serve() { TEST_MARK=$MARK "$SENTRY" serve --unix "$PWD/s" >>sentry.log 2>&1 </dev/null & SERVER=$!; trap 'kill -KILL $SERVER 2>/dev/null' EXIT; soon [ -S s ]; }
+serve() { TEST_MARK=$MARK "$SENTRY" serve --unix "$PWD/s" >>sentry.log 2>&1 </dev/null & SERVER=$!; trap 'kill -KILL $SERVER 2>/dev/null || true' EXIT; soon [ -S s ]; }
 same_status() { [ "$(status_of "$1")" = "$2" ]; }
 lost() { [ "$(rt state "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin).get("annotations",{}).get("dev.rsc.session"))')" = lost ]; }
 # relayed ARGS...: the relay cuts ten times at random moments while it runs.

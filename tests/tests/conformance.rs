@@ -195,6 +195,7 @@ impl Exporter {
     fn start(site: &mut Site) -> Result<Self> {
         let binary = site.runtime.with_file_name("sentry");
         let socket = site.work.join("sentry.sock");
+        let _ = fs::remove_file(&socket);
         let mut export = std::ffi::OsString::from("root=");
         export.push(&site.root);
         let log = fs::File::create(site.work.join("sentry.log"))?;
@@ -263,15 +264,15 @@ fn verify(only: &[String]) -> Result<usize> {
     println!("{} programs, {} runs, {total} cases, {} syscalls", single.len(), programs.len(), calls.len());
 
     let subjects = subjects(&site.runtime);
-    let exporter = if subjects.iter().any(|s| matches!(s, Subject::Rsc(_, _, RootPlace::Export))) {
-        Some(Exporter::start(&mut site)?)
-    } else {
-        None
-    };
     let (mut passed, mut failed) = (0, 0);
     let mut by_program: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for subject in &subjects {
         let began = Instant::now();
+        // A sentry of its own for each subject: what one does to it is no matter of the next.
+        let mut exporter = match subject {
+            Subject::Rsc(_, _, RootPlace::Export) => Some(Exporter::start(&mut site)?),
+            _ => None,
+        };
         let outputs = each(&programs, |p| run_program(*subject, &site, p))?;
         let (mut good, mut equal, mut known) = (0, 0, 0);
         for ((program, reference), got) in programs.iter().zip(&references).zip(&outputs) {
@@ -288,6 +289,15 @@ fn verify(only: &[String]) -> Result<usize> {
                 by_program.entry(&program.name).or_default().push(subject.to_string());
             }
         }
+        if let Some(status) = exporter.as_mut().and_then(|e| e.0.try_wait().ok().flatten()) {
+            let log = fs::read_to_string(site.work.join("sentry.log")).unwrap_or_default();
+            println!(
+                "FAIL {subject}: the sentry ended by itself ({status}): {}",
+                log.lines().last().unwrap_or_default()
+            );
+            failed += 1;
+        }
+        drop(exporter);
         let bad = programs.len() - good;
         let took = began.elapsed().as_secs_f32();
         println!(
@@ -296,7 +306,6 @@ fn verify(only: &[String]) -> Result<usize> {
         passed += good;
         failed += bad;
     }
-    drop(exporter);
     for (program, subjects) in &by_program {
         println!("failed: {program} under {}", subjects.join(", "));
     }
