@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::annotations::{Loss, Placement, Platform};
 use crate::id::ContainerId;
+use crate::json::one_line;
 use crate::process::ProcessId;
 
 /// A state.json is never larger; what it holds comes from config.json, which is bounded too.
@@ -157,7 +158,7 @@ pub enum StateError {
         source: io::Error,
     },
     /// state.json is not what was written.
-    #[error("{path} is damaged: {source}; delete --force removes the container")]
+    #[error("{path} is damaged: {}; delete --force removes the container", one_line(&.source.to_string()))]
     Damaged {
         /// The file.
         path: PathBuf,

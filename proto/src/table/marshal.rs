@@ -224,7 +224,7 @@ impl Gatherer<'_> {
         let mut data = vec![0; want];
         let read = self.memory.read(addr, &mut data).min(want);
         self.got.partial |= read < len;
-        data.truncate(read);
+        cut_to(&mut data, read);
         self.push(addr, data)
     }
 
@@ -319,7 +319,8 @@ impl Gatherer<'_> {
         let read = self.memory.read_many(&mut parts).min(want);
         self.got.partial |= read < total;
         self.left = self.left.saturating_sub(read);
-        let mut data = Bytes::from(data).slice(..read);
+        cut_to(&mut data, read);
+        let mut data = Bytes::from(data);
         for (addr, len) in pieces {
             let piece = data.split_to((*len).min(data.len()));
             if !piece.is_empty() {
@@ -427,6 +428,12 @@ impl Gatherer<'_> {
     }
 }
 
+/// Drops what could not be read. Its room goes too: many calls' worth of large buffers that hold a byte each would add up.
+fn cut_to(data: &mut Vec<u8>, read: usize) {
+    data.truncate(read);
+    data.shrink_to_fit();
+}
+
 /// A string in a window, with its zero.
 fn cut(window: &(u64, Vec<u8>), at: u64) -> Option<&[u8]> {
     let offset = usize::try_from(at.checked_sub(window.0)?).ok()?;
@@ -504,6 +511,15 @@ pub(super) mod tests {
         assert_eq!(gathered.segments[0].data.len(), GATHER_MAX);
         let gathered = gather(nr::WRITE, &[1, 5, 10, 0, 0, 0], &mut memory);
         assert!(gathered.segments.is_empty() && gathered.partial);
+    }
+
+    #[test]
+    fn what_could_not_be_read_takes_no_room() {
+        let mut memory = Piece::new(vec![7; 9]);
+        let gathered = gather(nr::WRITE, &[1, 0x1008, 200_000, 0, 0, 0], &mut memory);
+        let data = gathered.segments[0].data.clone();
+        drop(gathered);
+        assert_eq!((data.len(), Vec::from(data).capacity()), (1, 1));
     }
 
     #[test]
