@@ -12,7 +12,6 @@ use rsc_proto::abi::{Errno, Stat, Statfs, mode};
 
 use crate::kernel::Kernel;
 use crate::kernel::file::{DirEntry, File, FileOps, Fut, Written, ready};
-use crate::kernel::task::Task;
 use crate::vfs::inode::{Attr, Magic, OpenContext, SetAttr, SetTime, d_type};
 use crate::vfs::{Asker, FileSystem, Inode};
 
@@ -78,19 +77,17 @@ impl Node {
     }
 }
 
-/// Who opened a generated file, for contents that depend on it.
+/// Where a generated file was opened. Never the task which did: a file that held it would hold its descriptors, itself among them.
 #[derive(Clone)]
 pub struct Opener {
     /// The sandbox's kernel.
     pub kernel: Weak<Kernel>,
-    /// The task that called open(2).
-    pub task: Option<Rc<Task>>,
 }
 
 impl Opener {
     /// From what open(2) knows.
     pub fn of(cx: &OpenContext<'_>) -> Self {
-        Self { kernel: cx.kernel.map(|k| k.this()).unwrap_or_default(), task: cx.task.cloned() }
+        Self { kernel: cx.kernel.map(|k| k.this()).unwrap_or_default() }
     }
 
     /// The kernel, while it lives.

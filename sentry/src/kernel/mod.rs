@@ -24,6 +24,8 @@ pub mod task;
 pub mod wait;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub mod testing;
 
 use crate::error::SysError;
