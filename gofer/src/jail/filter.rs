@@ -27,6 +27,7 @@ const PLAIN: &[(i64, &str)] = &[
     (libc::SYS_linkat, "link"),
     (libc::SYS_unlinkat, "unlink, rmdir"),
     (libc::SYS_renameat2, "rename"),
+    (libc::SYS_renameat, "rename without flags, as libc's renameat2 makes it"),
     (libc::SYS_fchownat, "chown"),
     (libc::SYS_fchmodat, "chmod"),
     (libc::SYS_utimensat, "times"),
