@@ -53,7 +53,10 @@ fn known(level: i32, name: i32) -> bool {
 /// getsockopt(2): `ENOPROTOOPT`, or `EOPNOTSUPP` for a level that is not known.
 pub(super) fn readable(level: i32, name: i32) -> Result<(), Errno> {
     let read_only = match level {
-        SOL_SOCKET => matches!(name, so::DEBUG | so::MARK | so::SNDLOWAT | so::BUSY_POLL | so::BINDTODEVICE | 49 | 56),
+        SOL_SOCKET => matches!(
+            name,
+            so::DEBUG | so::MARK | so::SNDLOWAT | so::BUSY_POLL | so::BINDTODEVICE | so::PEERCRED | 49 | 56
+        ),
         // MTU
         IP => name == 14,
         // INFO
@@ -62,7 +65,12 @@ pub(super) fn readable(level: i32, name: i32) -> Result<(), Errno> {
         IPV6 => name == 24,
         _ => false,
     };
-    if known(level, name) || read_only { Ok(()) } else { Err(unknown(level)) }
+    if (level, name) == (SOL_SOCKET, so::PASSCRED) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let unknown =
+        if matches!(level, SOL_SOCKET | IP | TCP | UDP | IPV6) { Errno::ENOPROTOOPT } else { Errno::EOPNOTSUPP };
+    if known(level, name) || read_only { Ok(()) } else { Err(unknown) }
 }
 
 /// setsockopt(2). What needs privileges in the namespace is refused whoever asks.
@@ -77,12 +85,9 @@ pub(super) fn writable(level: i32, name: i32) -> Result<(), Errno> {
     match (known(level, name), privileged) {
         (true, _) => Ok(()),
         (false, true) => Err(Errno::EPERM),
-        (false, false) => Err(unknown(level)),
+        (false, false) if (level, name) == (SOL_SOCKET, so::PASSCRED) => Err(Errno::EOPNOTSUPP),
+        (false, false) => Err(Errno::ENOPROTOOPT),
     }
-}
-
-fn unknown(level: i32) -> Errno {
-    if matches!(level, SOL_SOCKET | IP | TCP | UDP | IPV6) { Errno::ENOPROTOOPT } else { Errno::EOPNOTSUPP }
 }
 
 /// Control messages that may be sent, by the length of their data.

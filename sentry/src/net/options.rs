@@ -29,6 +29,7 @@ pub mod so {
     pub const RCVTIMEO: i32 = 20;
     pub const SNDTIMEO: i32 = 21;
     pub const BINDTODEVICE: i32 = 25;
+    pub const PEERNAME: i32 = 28;
     pub const TIMESTAMP: i32 = 29;
     pub const ACCEPTCONN: i32 = 30;
     pub const PEERSEC: i32 = 31;

@@ -233,6 +233,10 @@ impl SocketFile {
             so::ERROR => self.socket.take_error().map_or(0, Errno::number),
             so::RCVTIMEO | so::RCVTIMEO_NEW => return Ok(timeval(self.receive_timeout.get())),
             so::SNDTIMEO | so::SNDTIMEO_NEW => return Ok(timeval(self.send_timeout.get())),
+            so::PEERNAME => {
+                let name = self.socket.peer_name().map_err(|_| Errno::ENOTCONN)?;
+                return if len < name.len() { Err(Errno::EINVAL) } else { Ok(name) };
+            }
             so::COOKIE => return Ok(self.ino.to_ne_bytes().to_vec()),
             _ => return self.socket.option(cx, level, name, len),
         };

@@ -6,6 +6,9 @@ use bytes::{Bytes, BytesMut};
 use rsc_proto::abi::{Errno, IOV_MAX, Iovec, MAX_RW_COUNT, OpenFlags, RwFlags, mode, sig};
 
 use crate::error::{SysError, SysResult};
+use crate::ipc::epoll::EpollFile;
+use crate::ipc::eventfd::Eventfd;
+use crate::ipc::timerfd::Timerfd;
 use crate::kernel::cx::Cx;
 use crate::kernel::fd::Fd;
 use crate::kernel::file::File;
@@ -493,6 +496,13 @@ pub async fn lseek(cx: &Cx, fd: Fd, offset: i64, whence: u32) -> SysResult<u64> 
     let file = cx.file(fd)?;
     if whence > 4 {
         return Err(Errno::EINVAL.into());
+    }
+    // These have a position that nothing moves. Linux: noop_llseek().
+    if file.downcast::<Eventfd>().is_some()
+        || file.downcast::<Timerfd>().is_some()
+        || file.downcast::<EpollFile>().is_some()
+    {
+        return Ok(0);
     }
     positioned(&file)?;
     let _guard = file.position.lock().await;
