@@ -36,6 +36,29 @@ const TASKS: usize = 8;
 /// Descriptors of a table.
 const NOFILE: u64 = 64;
 
+/// Calls that make things or wait for them, which come more often.
+const BUSY: &[u32] = &[
+    nr::READ,
+    nr::WRITE,
+    nr::READV,
+    nr::POLL,
+    nr::SELECT,
+    nr::EPOLL_CTL,
+    nr::EPOLL_WAIT,
+    nr::OPENAT,
+    nr::OPEN,
+    nr::SENDMSG,
+    nr::RECVMSG,
+    nr::RECVFROM,
+    nr::ACCEPT4,
+    nr::SOCKETPAIR,
+    nr::PIPE,
+    nr::DUP,
+    nr::EXECVE,
+    nr::MMAP,
+    nr::CLONE,
+];
+
 /// xorshift64*.
 struct Random(std::cell::Cell<u64>);
 
@@ -185,6 +208,35 @@ impl Round {
         }
     }
 
+    /// One call of the first task, as it must be answered.
+    async fn call(&mut self, nr: u32, args: [u64; 6]) -> Option<Outcome> {
+        let call = v1::Syscall { call: self.next_call, tid: 1, nr, args: args.to_vec(), segments: Vec::new() };
+        self.next_call += 1;
+        let answer = self.kernel.syscall(call).await;
+        answer.out.iter().for_each(|s| drop(self.host.store(s.addr, &s.data)));
+        answer.outcome
+    }
+
+    /// Gives the workload things to work with: a program, a script, a FIFO, a pipe, sockets, an epoll.
+    async fn furnish(&mut self) {
+        let (path, text) = (host::BASE, host::BASE + 512);
+        for (name, content, mode) in [("/a", call::program(), 0o755), ("/l", b"#!/a x\n".to_vec(), 0o777)] {
+            self.host.store(path, format!("{name}\0").as_bytes());
+            self.host.store(text, &content);
+            let Some(Outcome::Result(fd)) = self.call(nr::OPEN, [path, 0o102, mode, 0, 0, 0]).await else { continue };
+            self.call(nr::WRITE, [fd as u64, text, content.len() as u64, 0, 0, 0]).await;
+            self.call(nr::CLOSE, [fd as u64, 0, 0, 0, 0, 0]).await;
+        }
+        self.host.store(path, b"/fifo\0");
+        self.call(nr::MKNOD, [path, 0o010_666, 0, 0, 0, 0]).await;
+        self.host.store(path, b"/b\0");
+        self.call(nr::MKDIR, [path, 0o777, 0, 0, 0, 0]).await;
+        self.call(nr::PIPE2, [text, 0, 0, 0, 0, 0]).await;
+        self.call(nr::SOCKETPAIR, [1, 1 + self.r.next() % 2, 0, text, 0, 0]).await;
+        self.call(nr::EPOLL_CREATE1, [0; 6]).await;
+        self.call(nr::EVENTFD2, [0; 6]).await;
+    }
+
     fn start(&mut self) {
         let idle: Vec<u32> =
             self.kernel.tasks.ids().into_iter().filter(|tid| !self.waiting.contains_key(tid)).collect();
@@ -192,7 +244,7 @@ impl Round {
             return;
         }
         let tid = *self.r.pick(&idle);
-        let mut number = *self.r.pick(IMPLEMENTED);
+        let mut number = *self.r.pick(if self.r.one_in(3) { BUSY } else { IMPLEMENTED });
         if self.r.one_in(50) {
             number = self.r.number() as u32;
         }
@@ -398,6 +450,7 @@ impl Round {
     }
 
     async fn run(mut self) -> (Weak<Kernel>, Rc<HostileHost>) {
+        self.furnish().await;
         for _ in 0..CALLS {
             match self.r.below(12) {
                 0 => self.disturb().await,
@@ -478,7 +531,7 @@ impl Drop for Guard {
 #[test]
 fn hostile_workload() {
     let start = from_env("RSC_FUZZ_SEED").unwrap_or(0x5eed);
-    for seed in (0..from_env("RSC_FUZZ_ITERS").unwrap_or(10)).map(|n| start.wrapping_add(n)) {
+    for seed in (0..from_env("RSC_FUZZ_ITERS").unwrap_or(20)).map(|n| start.wrapping_add(n)) {
         let guard = Guard(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let local = tokio::task::LocalSet::new();

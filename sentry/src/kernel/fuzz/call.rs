@@ -104,6 +104,23 @@ fn path(r: &Random) -> Vec<u8> {
     }
 }
 
+/// The smallest program: a header, and one segment.
+pub(super) fn program() -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    bytes.resize(16, 0);
+    bytes.extend([2, 0, 62, 0, 1, 0, 0, 0]);
+    for word in [0x40_0080u64, 64, 0] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 0, 0, 0, 0]);
+    bytes.extend([1, 0, 0, 0, 5, 0, 0, 0]);
+    for word in [0, 0x40_0000, 0x40_0000, 200, 200, 4096u64] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.resize(200, 0x90);
+    bytes
+}
+
 fn put(host: &HostileHost, at: u64, words: &[u64]) {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     host.store(at, &bytes);
