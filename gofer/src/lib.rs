@@ -19,6 +19,6 @@ mod unjailed;
 pub use jail::{IdMap, JailError};
 pub use program::main_from_args;
 pub use server::ServeError;
-pub use spawn::{GoferConfig, Program, SpawnError, SpawnedGofer, receive_donation, spawn};
+pub use spawn::{GoferConfig, Program, SpawnError, SpawnedGofer, receive_donation, send_descriptor, spawn, spawn_on};
 #[doc(hidden)]
 pub use unjailed::serve_unjailed;

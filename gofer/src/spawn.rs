@@ -79,19 +79,34 @@ fn installed() -> Result<PathBuf, SpawnError> {
 /// # Errors
 /// See [`SpawnError`].
 pub fn spawn(config: &GoferConfig) -> Result<SpawnedGofer, SpawnError> {
-    let (program, first) = match &config.program {
-        Program::Installed => (installed()?, vec![]),
-        Program::Command(program, first) => (program.clone(), first.clone()),
-    };
     let (socket, theirs) = ipc::socket_pair(libc::SOCK_STREAM).map_err(SpawnError::Socket)?;
-    let mut command = Command::new(&program);
-    command.args(first).arg("--root").arg(&config.root).args(["--fd", "3"]);
     let mut passed = vec![theirs];
     let mut donations = None;
     if config.donations {
         let (ours, theirs) = ipc::socket_pair(libc::SOCK_SEQPACKET).map_err(SpawnError::Socket)?;
         donations = Some(ours);
         passed.push(theirs);
+    }
+    let child = execute(config, passed)?;
+    Ok(SpawnedGofer { socket: socket.into(), donations, child })
+}
+
+/// As [`spawn`], on a socket that somebody else holds the other end of. Without donations.
+///
+/// # Errors
+/// See [`SpawnError`].
+pub fn spawn_on(config: &GoferConfig, socket: OwnedFd) -> Result<Child, SpawnError> {
+    execute(config, vec![socket])
+}
+
+fn execute(config: &GoferConfig, passed: Vec<OwnedFd>) -> Result<Child, SpawnError> {
+    let (program, first) = match &config.program {
+        Program::Installed => (installed()?, vec![]),
+        Program::Command(program, first) => (program.clone(), first.clone()),
+    };
+    let mut command = Command::new(&program);
+    command.args(first).arg("--root").arg(&config.root).args(["--fd", "3"]);
+    if passed.len() > 1 {
         command.args(["--donate-fd", "4"]);
     }
     if config.read_only {
@@ -107,8 +122,15 @@ pub fn spawn(config: &GoferConfig) -> Result<SpawnedGofer, SpawnError> {
         command.env("RSC_LOG", log);
     }
     ns::pass_descriptors(&mut command, passed);
-    let child = command.spawn().map_err(|error| SpawnError::Execute { program, error })?;
-    Ok(SpawnedGofer { socket: socket.into(), donations, child })
+    command.spawn().map_err(|error| SpawnError::Execute { program, error })
+}
+
+/// Passes on a descriptor with a number, without waiting: what [`receive_donation`] receives.
+///
+/// # Errors
+/// As `sendmsg(2)`.
+pub fn send_descriptor(socket: BorrowedFd<'_>, number: u64, file: BorrowedFd<'_>) -> Result<(), Errno> {
+    ipc::send_descriptor(socket, number, file)
 }
 
 /// Receives one donated descriptor and its token. `None`: the gofer has ended. With `wait`, waits for one; without, EAGAIN says

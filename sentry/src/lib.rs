@@ -1,6 +1,7 @@
 //! rsc's kernel, and the server through which supervisors reach it.
 #![deny(unsafe_code)]
 
+pub mod confine;
 pub mod error;
 pub mod fs;
 pub mod gofer;

@@ -6,7 +6,6 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
@@ -96,6 +95,7 @@ pub fn run(config: &std::ffi::OsStr) -> std::io::Result<()> {
             nix::sched::setns(ns, nix::sched::CloneFlags::CLONE_NEWNET)?;
         }
     }
+    crate::confine::broker::confine().map_err(std::io::Error::other)?;
     serve(std::io::stdin().as_fd())
 }
 
@@ -205,20 +205,6 @@ fn dump(kind: u16) -> Result<Vec<u8>, Errno> {
 
 /// Starts brokers: a function, because whoever confines the sentry has a process of its own for that.
 pub type Start = std::rc::Rc<dyn Fn(&NetConfig, OwnedFd) -> std::io::Result<()>>;
-
-/// Starts this program again as a broker which serves `socket`. Reaped by the caller.
-///
-/// # Errors
-/// It can't be started.
-pub fn spawn(config: &NetConfig, socket: OwnedFd) -> std::io::Result<Child> {
-    let word = match config {
-        NetConfig::None => "none".into(),
-        NetConfig::Host => "host".into(),
-        NetConfig::Path(path) => path.clone().into_os_string(),
-    };
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(COMMAND).arg(word).stdin(Stdio::from(socket)).stdout(Stdio::null()).env_clear().spawn()
-}
 
 /// A connection to a broker.
 pub struct Broker {

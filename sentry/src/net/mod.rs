@@ -2,7 +2,6 @@
 //! broker (`broker`) and handed over by descriptor. Nothing of the workload's reaches the host's kernel unparsed.
 
 use std::cell::{OnceCell, RefCell};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rsc_proto::abi::Errno;
@@ -48,11 +47,6 @@ pub struct NetStack {
 }
 
 impl NetStack {
-    /// A network without sockets, whose broker is this program again.
-    pub fn new(config: NetConfig) -> Rc<Self> {
-        Self::with_start(config, Rc::new(start_child))
-    }
-
     /// A network whose broker `start` starts.
     pub fn with_start(config: NetConfig, start: Start) -> Rc<Self> {
         Rc::new(Self {
@@ -80,11 +74,4 @@ impl NetStack {
     pub fn config(&self) -> &NetConfig {
         &self.config
     }
-}
-
-/// Starts this program as a broker, and reaps it when it ends (which it does when its socket is closed).
-fn start_child(config: &NetConfig, socket: OwnedFd) -> std::io::Result<()> {
-    let mut child = broker::spawn(config, socket)?;
-    std::thread::Builder::new().name("broker-reaper".into()).spawn(move || child.wait())?;
-    Ok(())
 }

@@ -20,6 +20,7 @@ use crate::kernel::lifecycle::Init;
 use crate::kernel::stdio::StdioFile;
 use crate::kernel::task::rlimit;
 use crate::kernel::{Kernel, KernelParts, UtsNames};
+use crate::net::broker::Start;
 use crate::net::{NetConfig, NetStack};
 use crate::server::sandbox::{GoferStream, OpenError, Opened, Outbox, Sandbox, SandboxFactory};
 use crate::vfs::build::{BuildError, Sources, exports_wanted};
@@ -38,6 +39,8 @@ pub struct KernelSettings {
     pub exports: Rc<dyn ExportSource>,
     /// The network of sandboxes.
     pub net: NetConfig,
+    /// Starts the socket brokers of that network.
+    pub broker: Start,
 }
 
 /// See the module's text.
@@ -164,7 +167,7 @@ impl SandboxFactory for KernelFactory {
             let host = Rc::new(RemoteHost::new(out.clone()));
             let sources = self.sources(&sandbox, &peer, gofers, &host).await?;
             let vfs = Vfs::build(host.clone(), &sandbox, &sources).await.map_err(invalid)?;
-            let net = NetStack::new(self.settings.net.clone());
+            let net = NetStack::with_start(self.settings.net.clone(), Rc::clone(&self.settings.broker));
             let kernel = Kernel::new(KernelParts {
                 id: sandbox.id.clone(),
                 host: host.clone(),

@@ -1,10 +1,8 @@
-//! Trees of the kernel host that sandboxes may have: `--export NAME=PATH[:ro]`, each use served by a gofer of its own.
+//! Trees of the kernel host that sandboxes may have: `--export NAME=PATH[:ro]`, each use served by a gofer of its own, which the
+//! [`Starter`](crate::confine::starter::Starter) starts.
 
-use super::sandbox::GoferStream;
-use rsc_gofer::{GoferConfig, Program, SpawnError, spawn};
 use std::path::PathBuf;
 use std::str::FromStr;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A tree on offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,46 +62,20 @@ impl FromStr for Net {
 /// Why an export can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// No gofer.
-    #[error("cannot serve export {name}: {source}")]
-    Spawn {
-        /// The export.
+    /// None of that name.
+    #[error("there is no export {name:?}")]
+    Unknown {
+        /// The name.
         name: String,
-        /// The cause.
-        source: SpawnError,
     },
-    /// The sentry's own program can't be found.
-    #[error("cannot serve export {name}: the path of the sentry's program is unknown: {source}")]
-    Program {
+    /// The process that starts gofers does not take the request.
+    #[error("cannot serve export {name}: asking the starter of gofers: {source}")]
+    Starter {
         /// The export.
         name: String,
         /// The cause.
         source: std::io::Error,
     },
-}
-
-/// Starts a gofer for an export: this very program again, as `sentry gofer`. It ends when the stream is closed. Must be called
-/// inside a tokio `LocalRuntime` or `LocalSet`, where the process is reaped.
-pub fn start_export(export: &Export) -> Result<GoferStream, ExportError> {
-    let program =
-        std::env::current_exe().map_err(|source| ExportError::Program { name: export.name.clone(), source })?;
-    let config = GoferConfig {
-        root: export.path.clone(),
-        read_only: export.read_only,
-        program: Program::Command(program, vec!["gofer".into()]),
-        ..GoferConfig::default()
-    };
-    let mut gofer = spawn(&config).map_err(|source| ExportError::Spawn { name: export.name.clone(), source })?;
-    tokio::task::spawn_local(async move {
-        let Ok(mut children) = signal(SignalKind::child()) else { return };
-        // Asked first: it may have ended before the signal was watched for.
-        while let Ok(None) = gofer.child.try_wait() {
-            if children.recv().await.is_none() {
-                return;
-            }
-        }
-    });
-    Ok(GoferStream::Local(gofer.socket))
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
 //! The crate's unsafe code.
 
+pub(crate) mod confine;
 pub(crate) mod net;

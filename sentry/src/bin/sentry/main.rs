@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod notify;
 mod ps;
 mod serve;
 #[allow(unsafe_code)]
@@ -29,7 +30,10 @@ fn main() -> ExitCode {
     }
     let args = args::Args::parse();
     let result = match &args.command {
-        args::Command::Serve(serve) => args.log.install().and_then(|()| serve::run(serve)),
+        args::Command::Serve(serve) => {
+            serve::close_strays(serve);
+            args.log.install().and_then(|()| serve::run(serve))
+        }
         args::Command::Ps(ps) => args.log.install().and_then(|()| ps::run(ps)),
     };
     match result {

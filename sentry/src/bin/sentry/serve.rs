@@ -1,18 +1,23 @@
 //! `sentry serve`: listeners, rules, the kernel, and the end.
 
 use crate::args::ServeArgs;
+use crate::notify::ServiceManager;
 use crate::sys;
 use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
 use rsc_proto::transport::{
     Accepted, ClientCertificates, Guard, Incoming, ListenAddr, Listener, Peer, ServerTls, Tokens,
 };
+use rsc_sentry::confine::close_others;
+use rsc_sentry::confine::sentry::{Needs, confine};
+use rsc_sentry::confine::starter::{Jobs, Starter};
 use rsc_sentry::net::NetConfig;
 use rsc_sentry::sandbox::{ExportSource, KernelFactory, KernelSettings};
-use rsc_sentry::server::exports::{Export, Net, start_export};
+use rsc_sentry::server::exports::Net;
 use rsc_sentry::server::sandbox::{GoferStream, OpenError, SandboxFactory};
 use rsc_sentry::server::{Config, serve};
 use std::convert::Infallible;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +32,16 @@ struct Plan {
     guard: Guard,
 }
 
+/// Closes what whoever started the program left open by accident. Before anything in it opens descriptors.
+pub(crate) fn close_strays(args: &ServeArgs) {
+    close_others(&given(args));
+}
+
+/// Descriptors that the command line names.
+fn given(args: &ServeArgs) -> Vec<i32> {
+    args.session_fd.into_iter().chain(args.gofer_fd.iter().copied()).collect()
+}
+
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // Before anything opens descriptors of its own.
     let inherited = args.session_fd.map(|fd| inherited(fd, &args.gofer_fd)).transpose()?;
@@ -34,15 +49,18 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let found = std::fs::metadata(&export.path);
         found.with_context(|| format!("cannot export {} as {}", export.path.display(), export.name))?;
     }
+    // While there is one thread, and before what it must not have.
+    let jobs = Jobs { exports: args.export.clone(), net: args.net.clone() };
+    let starter = Starter::fork(jobs, &given(args))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
         .context("cannot start the runtime")?;
     match inherited {
-        Some((session, gofers)) => runtime.block_on(embedded(args, session, gofers)),
+        Some((session, gofers)) => runtime.block_on(embedded(args, starter, session, gofers)),
         None => {
             let plan = plan(args)?;
-            runtime.block_on(listening(args, plan))
+            runtime.block_on(listening(args, starter, plan))
         }
     }
 }
@@ -99,7 +117,7 @@ fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
     Ok(Plan { listen, tls, guard })
 }
 
-async fn listening(args: &ServeArgs, plan: Plan) -> anyhow::Result<()> {
+async fn listening(args: &ServeArgs, starter: Starter, plan: Plan) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
     let mut listeners = Vec::new();
     for addr in &plan.listen {
@@ -114,18 +132,25 @@ async fn listening(args: &ServeArgs, plan: Plan) -> anyhow::Result<()> {
         drain_grace: Duration::from_secs(args.drain_grace),
         single: false,
     };
-    // Connections queue at the listeners from here on. Without a service manager this does nothing.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let manager = ServiceManager::from_environment();
+    confine(&Needs { unix: args.unix.clone() })?;
+    // Connections queue at the listeners from here on.
+    manager.tell(sd_notify::NotifyState::Ready);
     let shutdown = async {
         shutdown.await;
         tracing::info!("draining");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        manager.tell(sd_notify::NotifyState::Stopping);
     };
-    serve(incoming, guard, factory(args), config, Vec::new(), shutdown).await?;
+    serve(incoming, guard, factory(args, starter), config, Vec::new(), shutdown).await?;
     Ok(())
 }
 
-async fn embedded(args: &ServeArgs, session: UnixStream, gofers: Vec<UnixStream>) -> anyhow::Result<()> {
+async fn embedded(
+    args: &ServeArgs,
+    starter: Starter,
+    session: UnixStream,
+    gofers: Vec<UnixStream>,
+) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
     session.set_nonblocking(true).context("the socket of --session-fd is not usable")?;
     let session =
@@ -141,7 +166,8 @@ async fn embedded(args: &ServeArgs, session: UnixStream, gofers: Vec<UnixStream>
             () = shutdown => {}
         }
     };
-    serve(incoming, Arc::new(Guard::default()), factory(args), config, gofers, over).await?;
+    confine(&Needs::default())?;
+    serve(incoming, Arc::new(Guard::default()), factory(args, starter), config, gofers, over).await?;
     Ok(())
 }
 
@@ -168,28 +194,29 @@ fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// The kernel, with what the command line gives it.
-fn factory(args: &ServeArgs) -> Rc<dyn SandboxFactory> {
+fn factory(args: &ServeArgs, starter: Starter) -> Rc<dyn SandboxFactory> {
     let net = match &args.net {
         Net::None => NetConfig::None,
         Net::Host => NetConfig::Host,
         Net::Path(path) => NetConfig::Path(path.clone()),
     };
-    let exports = Rc::new(CommandLineExports(args.export.clone()));
-    Rc::new(KernelFactory::new(KernelSettings { exports, net }))
+    let starter = Rc::new(starter);
+    let exports = Rc::new(CommandLineExports(Rc::clone(&starter)));
+    let broker = Rc::new(move |_: &NetConfig, socket: OwnedFd| starter.broker(socket.as_fd()));
+    Rc::new(KernelFactory::new(KernelSettings { exports, net, broker }))
 }
 
 /// The trees of `--export`.
-struct CommandLineExports(Vec<Export>);
+struct CommandLineExports(Rc<Starter>);
 
 impl ExportSource for CommandLineExports {
     fn start(&self, name: &str, peer: &Peer) -> Result<GoferStream, OpenError> {
-        let known = self.0.iter().find(|e| e.name == name);
         // The same answer for what does not exist and for what this peer may not know of.
-        let Some(export) = known.filter(|_| peer.may_use(name)) else {
+        if !peer.may_use(name) || !self.0.knows(name) {
             return Err(OpenError::Denied(format!(
                 "there is no export {name:?} for this peer; see --export and the token file of the sentry"
             )));
-        };
-        start_export(export).map_err(|e| OpenError::Unavailable(e.to_string()))
+        }
+        self.0.start(name).map_err(|e| OpenError::Unavailable(e.to_string()))
     }
 }

@@ -1,0 +1,4 @@
+//! The confinement of a sentry as a process.
+
+#[cfg(test)]
+mod running;
