@@ -129,6 +129,56 @@ fn programs_that_can_not_be_executed() {
     scene.nothing_left();
 }
 
+/// A line of `/proc/PID/status`.
+fn status_line(pid: &str, name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t")).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_supervisor_holds_what_the_documentation_says() {
+    let scene =
+        Scene::new(|call| (call.nr == 35 || call.nr == 230).then_some(answer::Outcome::Native(Native::default())));
+    scene.config(&["busybox", "sleep", "1000"]);
+    for platform in ["ptrace", "seccomp"] {
+        assert_eq!(scene.create(&["--platform", platform, "create", "--pid-file", "pid", "fake-1"]), 0);
+        let init = fs::read_to_string(scene.path("bundle/pid")).unwrap();
+        let supervisor = status_line(&init, "TracerPid");
+        for started in [false, true] {
+            if started {
+                scene.ok(&["start", "fake-1"]);
+            }
+            for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+                assert_eq!(status_line(&supervisor, set), "0000000000000000", "{set}");
+            }
+            if nix::unistd::geteuid().is_root() {
+                assert_eq!(status_line(&supervisor, "CapBnd"), "0000000000000000");
+            }
+            assert_eq!(status_line(&supervisor, "NoNewPrivs"), "1");
+            assert_eq!(status_line(&supervisor, "Seccomp"), "2");
+            assert_eq!(status_line(&supervisor, "Threads"), "1");
+        }
+        // What it has open besides 0, 1 and 2: nothing of the host's files, and of whoever started it the workload's 0, 1 and 2.
+        for entry in fs::read_dir(format!("/proc/{supervisor}/fd")).unwrap().flatten() {
+            let target = fs::read_link(entry.path()).unwrap().display().to_string();
+            let number: u32 = entry.file_name().to_str().unwrap().parse().unwrap();
+            let known = [
+                "socket:",
+                "anon_inode:seccomp notify",
+                "anon_inode:[eventpoll]",
+                "anon_inode:[eventfd]",
+                "anon_inode:[pidfd]",
+                "anon_inode:[signalfd]",
+                "/memfd:",
+                "/dev/null",
+            ];
+            assert!(number < 3 || known.iter().any(|kind| target.starts_with(kind)), "{number}: {target}");
+        }
+        scene.ok(&["delete", "--force", "fake-1"]);
+    }
+    scene.nothing_left();
+}
+
 #[test]
 fn steps_of_a_life() {
     let scene =

@@ -18,7 +18,7 @@ use super::observer::{Starting, Watch};
 use super::reverse::Reverse;
 use super::strace::Strace;
 use super::upstream::Upstream;
-use super::{Seat, StartupError, control, sandbox, session, terminal};
+use super::{Seat, StartupError, confine, control, sandbox, session, terminal};
 use crate::arena::Arena;
 use crate::engine::{self, Engine};
 use crate::lifecycle::control::{FromSupervisor, Reply, Request};
@@ -85,6 +85,7 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let replies = upstream.clone();
     let reverse = Reverse::new(stdio, arena, Rc::new(move |reply| replies.reply(reply)));
     let engine = Rc::new(RefCell::new(engine));
+    confine::confine()?;
     Ok((Supervisor { seat, engine, upstream, reverse, strace, starting, lost: Cell::new(false) }, session))
 }
 

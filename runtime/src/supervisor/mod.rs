@@ -3,6 +3,7 @@
 //! It is forked by `create` and has one thread, on which everything happens: traps, the session, the caller's stdio, the arena,
 //! the control socket. It ends when the workload's init has ended and everybody was told, and takes its helpers with it.
 
+mod confine;
 mod control;
 mod helpers;
 mod main_loop;
