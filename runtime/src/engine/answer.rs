@@ -181,7 +181,7 @@ impl Engine {
         if let Some(task) = self.tasks.get_mut(&tid) {
             // With a handler the kernel makes it EINTR, and the wait is over.
             let handled = signal != 0 && disposition(tid, signal) == Disposition::Handled;
-            task.restarts_remotely = value == -516 && !handled;
+            task.restarts = (value == -516 && !handled).then_some(call.out);
             task.state = State::Running;
         }
         ptrace::resume(tid, Resume::Continue, signal)

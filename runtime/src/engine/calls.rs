@@ -39,8 +39,8 @@ impl Engine {
     pub(super) fn new_trap(&mut self, tid: i32, regs: Registers) -> Result<(), Gone> {
         let nr = regs.orig_rax as u32;
         let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };
-        let remotely = std::mem::take(&mut task.restarts_remotely);
-        if nr == numbers::RESTART_SYSCALL && !remotely {
+        let restarts = task.restarts.take().filter(|_| nr == numbers::RESTART_SYSCALL);
+        if nr == numbers::RESTART_SYSCALL && restarts.is_none() {
             // The kernel goes on with a wait which was native.
             self.counters.count(Column::Restart, nr);
             return ptrace::resume(tid, Resume::Continue, 0);
@@ -53,6 +53,12 @@ impl Engine {
         }
         task.state = State::Trapped;
         self.send_call(tid, nr, args_of(&regs), Some(regs));
+        // The table says nothing of what a restarted call writes.
+        if let Some(out) = restarts
+            && let Some(call) = self.tasks.get_mut(&tid).and_then(|task| task.call.as_mut())
+        {
+            call.out = out;
+        }
         Ok(())
     }
 

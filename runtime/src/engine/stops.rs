@@ -274,7 +274,7 @@ impl Engine {
                 leader.call = moved.call;
                 leader.exit_told = false;
                 leader.group_stopped = false;
-                leader.restarts_remotely = false;
+                leader.restarts = None;
             }
         }
         let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };

@@ -27,25 +27,15 @@ pub(super) struct Task {
     pub(super) call: Option<Call>,
     /// In a group stop, whatever its state; nothing can be asked of it until it leaves.
     pub(super) group_stopped: bool,
-    /// The next `restart_syscall` goes on with what the sentry began.
-    pub(super) restarts_remotely: bool,
+    /// The next `restart_syscall` goes on with what the sentry began, and may write what that call may.
+    pub(super) restarts: Option<OutRanges>,
     /// The sentry knows that it has ended.
     pub(super) exit_told: bool,
 }
 
 impl Task {
     pub(super) fn new(tid: i32, tgid: i32, name: u32, group: u32, state: State) -> Task {
-        Task {
-            tid,
-            tgid,
-            name,
-            group,
-            state,
-            call: None,
-            group_stopped: false,
-            restarts_remotely: false,
-            exit_told: false,
-        }
+        Task { tid, tgid, name, group, state, call: None, group_stopped: false, restarts: None, exit_told: false }
     }
 }
 
