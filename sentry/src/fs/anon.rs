@@ -88,7 +88,11 @@ impl Inode for OpenFile {
 
 /// A place for an open file that has none.
 pub async fn location_of(file: &Rc<File>) -> Result<Location, Errno> {
-    let attr = Attr::from_stat(&file.ops().stat().await?);
+    let mut attr = Attr::from_stat(&file.ops().stat().await?);
+    if attr.mode & 0o777 == 0 {
+        // The caller's streams: whoever holds a descriptor was given them.
+        attr.mode |= 0o666;
+    }
     let inode: Rc<dyn Inode> = Rc::new(OpenFile { file: file.clone(), attr: RefCell::new(attr) });
     let dentry = Dentry::anonymous(file.ops().describe().as_bytes(), inode.clone(), false);
     Ok(Location::anonymous(AnonFs::new("anon_inodefs", MAGIC, inode), dentry))

@@ -336,6 +336,13 @@ impl FileOps for PipeEnd {
         })
     }
 
+    fn reopen(&self, flags: OpenFlags) -> Result<Box<dyn FileOps>, Errno> {
+        // Both sides are there, or this end would not be: nothing to wait for.
+        let packet = flags.contains(OpenFlags::O_DIRECT);
+        let end = Self::new(self.pipe.clone(), flags.readable(), flags.writable(), packet, self.owner);
+        Ok(Box::new(end))
+    }
+
     fn set_status(&self, flags: OpenFlags) {
         self.packet.set(flags.contains(OpenFlags::O_DIRECT));
     }

@@ -201,6 +201,11 @@ impl FileOps for StdioFile {
         })
     }
 
+    fn reopen(&self, _: OpenFlags) -> Result<Box<dyn FileOps>, Errno> {
+        let again = Self { inner: self.inner.clone(), about: self.about.clone(), ino: self.ino };
+        Ok(Box::new(again))
+    }
+
     fn sync(&self, _: bool) -> Fut<'_, Result<(), Errno>> {
         ready(if self.regular() { Ok(()) } else { Err(Errno::EINVAL) })
     }

@@ -134,7 +134,8 @@ impl Walker<'_> {
             at.mount.want_write()?;
         }
         match attr.kind() {
-            mode::S_IFIFO => Ok(Opening::Fifo(at)),
+            // A pipe that was reached through a descriptor has no endpoint: it is opened again as it is.
+            mode::S_IFIFO if at.inode().endpoint().is_some() => Ok(Opening::Fifo(at)),
             mode::S_IFSOCK => Err(Errno::ENXIO),
             _ => {
                 let ops = self.open_inode(&at, flags, truncate).await?;
