@@ -213,7 +213,9 @@ impl Round {
         let call = v1::Syscall { call: self.next_call, tid: 1, nr, args: args.to_vec(), segments: Vec::new() };
         self.next_call += 1;
         let answer = self.kernel.syscall(call).await;
-        answer.out.iter().for_each(|s| drop(self.host.store(s.addr, &s.data)));
+        for segment in &answer.out {
+            self.host.store(segment.addr, &segment.data);
+        }
         answer.outcome
     }
 
