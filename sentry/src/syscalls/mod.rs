@@ -390,3 +390,22 @@ handlers! {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod agreement {
+    use rsc_proto::table::{Support, TABLE};
+
+    use super::IMPLEMENTED;
+
+    /// What the table promises has a handler or runs natively; what it refuses has none. Whoever adds a call corrects both.
+    #[test]
+    fn the_table_and_the_handlers_agree() {
+        for call in TABLE {
+            let handled = IMPLEMENTED.contains(&call.nr);
+            let native = !call.native.is_empty() || !call.permitted.is_empty();
+            let refused = matches!(call.support, Support::Refused(..));
+            assert!(refused || handled || native, "{} has no handler but is not refused", call.name);
+            assert!(!(refused && handled), "{} is refused but has a handler", call.name);
+        }
+    }
+}
