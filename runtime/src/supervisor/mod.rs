@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{chdir, setsid};
 use rsc_oci::state::Settings;
 use rsc_oci::{Bundle, ContainerId};
@@ -126,7 +126,11 @@ fn detach(seat: &Seat) -> io::Result<()> {
     setsid()?;
     chdir("/")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    // Blocked before there is any other thread (name resolution starts one): SIGCHLD goes to whichever does not block it, and
+    // where it is ignored it is lost to the engine's signalfd.
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGCHLD);
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)?;
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
