@@ -5,6 +5,8 @@
 
 use rsc_sentry::confine::filter::{DEADLY, DEADLY_WITHOUT_CHILDREN, Reasoned, install_deadly};
 use rsc_sentry::confine::{ConfineError, drop_capabilities, no_privileges};
+use std::io;
+use std::time::Duration;
 
 /// Deadly for others, but a supervisor's daily work; the kernel lets it reach nothing but its own user's processes by them.
 const DAILY: [i64; 3] = [libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev];
@@ -15,7 +17,21 @@ fn deadly() -> Vec<Reasoned> {
     all.copied().filter(|(nr, _)| !DAILY.contains(nr)).collect()
 }
 
-/// Gives it up, for good.
+/// Waits until the calling thread is the only one: capabilities are each thread's own.
+///
+/// # Errors
+/// There is still another after some seconds, or `/proc` can't be read.
+pub(super) async fn alone() -> io::Result<()> {
+    for _ in 0..5000 {
+        if std::fs::read_dir("/proc/self/task")?.count() == 1 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Err(io::Error::other("confining the supervisor: a thread that should have ended is still there"))
+}
+
+/// Gives it up, for good. The calling thread is the only one.
 ///
 /// # Errors
 /// [`ConfineError`]; the workload must not start then.

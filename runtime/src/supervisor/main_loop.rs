@@ -36,7 +36,9 @@ pub(super) fn run(seat: Seat) -> Result<(), StartupError> {
         rsc_oci::Platform::Seccomp => Choice::Only(Platform::Seccomp),
     };
     let platform = platform.resolve();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    // The thread that resolves a host name must be gone before capabilities are dropped: each thread has its own.
+    let runtime = builder.enable_all().thread_keep_alive(Duration::from_millis(1)).build()?;
     let local = tokio::task::LocalSet::new();
     runtime.block_on(local.run_until(async {
         let (supervisor, session) = bring_up(seat, platform).await?;
@@ -85,6 +87,7 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let replies = upstream.clone();
     let reverse = Reverse::new(stdio, arena, Rc::new(move |reply| replies.reply(reply)));
     let engine = Rc::new(RefCell::new(engine));
+    confine::alone().await?;
     confine::confine()?;
     Ok((Supervisor { seat, engine, upstream, reverse, strace, starting, lost: Cell::new(false) }, session))
 }
