@@ -63,7 +63,7 @@ both() {
     eq "$got" "$want"
     [ -n "$CONTROL" ] && return
     TEST_MARK=$MARK "$SENTRY" serve --unix "$PWD/s" --export "debian=$root" >sentry.log 2>&1 </dev/null &
-    local s=$!; trap 'kill -TERM $s 2>/dev/null && wait $s || true' EXIT
+    SERVER=$!; trap 'kill -TERM $SERVER 2>/dev/null && wait $SERVER || true' EXIT
     soon [ -S s ]
     bundle x --root none --annotation dev.rsc.rootfs=sentry:debian -- "$@"
     got=0; rt --sentry "unix://$PWD/s" --allow-annotations run -b x c2 >got 2>got.err </dev/null || got=$?
