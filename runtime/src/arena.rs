@@ -18,6 +18,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::ftruncate;
 use rsc_proto::v1;
 
 use crate::engine::FileSources;
@@ -118,7 +119,12 @@ impl Arena {
                 check_donated(&fd, writable)?;
                 Ok(fd)
             }
-            None => Err(Errno::EINVAL),
+            None if source.size <= MAX_BYTES => {
+                let zeros = memfd_create(c"rsc-zero", MFdFlags::MFD_CLOEXEC)?;
+                ftruncate(&zeros, source.size.cast_signed())?;
+                Ok(zeros)
+            }
+            None => Err(Errno::ENOMEM),
         }
     }
 

@@ -12,10 +12,13 @@ use crate::sys::{
     seccomp::Reply,
 };
 use rsc_proto::{
-    table,
+    table::{self, nr},
     v1::{Answer, answer},
 };
 use std::time::Duration;
+
+/// Calls whose result is how many bytes they have put into the caller's memory.
+const READS: [u32; 5] = [nr::READ, nr::PREAD64, nr::READV, nr::PREADV, nr::PREADV2];
 
 impl Engine {
     /// The sentry has answered a call.
@@ -88,7 +91,15 @@ impl Engine {
             return error(libc::EIO);
         }
         let mut memory = Memory(tid);
-        let written = answer.out.iter().all(|segment| memory.write_all(segment.addr, &segment.data));
+        let (mut written, mut bytes) = (true, 0);
+        for segment in &answer.out {
+            let count = memory.write(segment.addr, &segment.data);
+            bytes += count;
+            written = count == segment.data.len();
+            if !written {
+                break;
+            }
+        }
         match &answer.outcome {
             Some(answer::Outcome::Result(value)) => {
                 let restart = matches!(*value, -516 | -514 | -513 | -512);
@@ -98,7 +109,12 @@ impl Engine {
                     return error(libc::EIO);
                 }
                 // The kernel finds an unwritable buffer before it has done anything; here it is found after.
-                if written || *value < 0 { answer::Outcome::Result(*value) } else { error(libc::EFAULT) }
+                match i64::try_from(bytes) {
+                    _ if written || *value < 0 => answer::Outcome::Result(*value),
+                    // A read ends where the memory does.
+                    Ok(bytes @ 1..) if READS.contains(&call.nr) => answer::Outcome::Result(bytes.min(*value)),
+                    _ => error(libc::EFAULT),
+                }
             }
             Some(answer::Outcome::Native(native)) if table::native_permitted(call.nr, &call.args, false) => {
                 answer::Outcome::Native(*native)

@@ -23,6 +23,9 @@ impl Memory {
     pub(super) fn write(&mut self, addr: u64, data: &[u8]) -> usize {
         let Ok(base) = usize::try_from(addr) else { return 0 };
         let remote = [RemoteIoVec { base, len: data.len() }];
+        if data.is_empty() {
+            return 0;
+        }
         process_vm_writev(Pid::from_raw(self.0), &[IoSlice::new(data)], &remote).unwrap_or(0)
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rsc_proto::abi::{Errno, Statfs};
+use rsc_proto::abi::{Errno, Statfs, mode};
 
 use crate::kernel::file::{File, FileOps, Fut, ready};
 use crate::vfs::inode::{Attr, OpenContext, SetAttr, XattrMode};
@@ -13,6 +13,10 @@ use crate::vfs::{Asker, Dentry, FileSystem, Inode, Location};
 
 /// Linux: `ANON_INODE_FS_MAGIC`.
 const MAGIC: i64 = 0x0904_1934;
+/// Linux: `PIPEFS_MAGIC`.
+const PIPEFS_MAGIC: i64 = 0x5049_5045;
+/// Linux: `SOCKFS_MAGIC`.
+const SOCKFS_MAGIC: i64 = 0x534f_434b;
 
 /// The file system of what has no path.
 pub struct AnonFs {
@@ -93,7 +97,12 @@ pub async fn location_of(file: &Rc<File>) -> Result<Location, Errno> {
         // The caller's streams: whoever holds a descriptor was given them.
         attr.mode |= 0o666;
     }
+    let (kind, magic) = match attr.mode & mode::S_IFMT {
+        mode::S_IFIFO => ("pipefs", PIPEFS_MAGIC),
+        mode::S_IFSOCK => ("sockfs", SOCKFS_MAGIC),
+        _ => ("anon_inodefs", MAGIC),
+    };
     let inode: Rc<dyn Inode> = Rc::new(OpenFile { file: file.clone(), attr: RefCell::new(attr) });
     let dentry = Dentry::anonymous(file.ops().describe().as_bytes(), inode.clone(), false);
-    Ok(Location::anonymous(AnonFs::new("anon_inodefs", MAGIC, inode), dentry))
+    Ok(Location::anonymous(AnonFs::new(kind, magic, inode), dentry))
 }

@@ -4,8 +4,9 @@ use std::any::Any;
 
 use bytes::Bytes;
 use rsc_proto::abi::{Errno, Stat, makedev};
+use rsc_proto::v1::FileSource;
 
-use crate::kernel::file::{File, FileOps, Fut, Written, ready};
+use crate::kernel::file::{File, FileOps, Fut, MapRequest, Written, ready};
 use crate::vfs::Inode;
 use crate::vfs::inode::OpenContext;
 use std::rc::Rc;
@@ -93,6 +94,14 @@ impl FileOps for MemDevice {
             Err(Errno::ENOSPC)
         } else {
             Ok(Written { bytes: data.len(), end: offset })
+        })
+    }
+
+    fn map<'a>(&'a self, _: &'a Rc<File>, request: MapRequest) -> Fut<'a, Result<FileSource, Errno>> {
+        ready(match self.device {
+            // Linux: mmap_zero(): zeros of the mapping's own, shared with children at most.
+            Device::Zero => Ok(FileSource { file: 0, size: request.offset.saturating_add(request.len), from: None }),
+            _ => Err(Errno::ENODEV),
         })
     }
 

@@ -216,6 +216,17 @@ impl Kernel {
         self.mapped.borrow_mut().insert(file, at.clone());
     }
 
+    /// Whether some process runs this file as its program: nobody may open it for writing. Linux: deny_write_access().
+    pub fn executes(&self, dev: u64, ino: u64) -> bool {
+        self.tasks.groups().iter().any(|group| {
+            group.any_thread().is_some()
+                && group.exe.borrow().as_ref().is_some_and(|at| {
+                    let attr = at.inode().attr();
+                    (attr.dev, attr.ino) == (dev, ino)
+                })
+        })
+    }
+
     /// The path that `/proc/PID/maps` shows for a mapped file; empty if it is not known.
     pub fn mapped_path(&self, file: u64, viewer: &Task) -> String {
         let Some(at) = self.mapped.borrow().get(&file).cloned() else { return String::new() };

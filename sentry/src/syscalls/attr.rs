@@ -246,6 +246,9 @@ pub async fn truncate(cx: &Cx, path: UserPtr<u8>, len: i64) -> SysResult<()> {
     location.mount.want_write()?;
     let creds = cx.task.creds();
     check(&attr, &creds, Access::WRITE)?;
+    if cx.kernel.executes(attr.dev, attr.ino) {
+        return Err(Errno::ETXTBSY.into());
+    }
     size_allowed(cx, &attr, len)?;
     let set = SetAttr { size: Some(len), mode: without_set_id(&attr, &creds), ..Default::default() };
     Ok(location.inode().set_attr(set).await?)

@@ -162,7 +162,8 @@ pub async fn sendfile(cx: &Cx, out: Fd, input: Fd, offset: UserPtr<i64>, count: 
     if !to.writable() {
         return Err(Errno::EBADF.into());
     }
-    if matches!(kind(&from).await?, mode::S_IFDIR | mode::S_IFSOCK) || to.flags().contains(OpenFlags::O_APPEND) {
+    // Linux: splice_direct_to_actor() wants a source that can give back what the target did not take.
+    if !from.ops().seekable() || kind(&from).await? == mode::S_IFDIR || to.flags().contains(OpenFlags::O_APPEND) {
         return Err(Errno::EINVAL.into());
     }
     let count = count.min(MAX_RW_COUNT);
@@ -326,7 +327,9 @@ pub async fn vmsplice(cx: &Cx, fd: Fd, iov: UserPtr<Iovec>, n: usize, flags: u32
     let nonblocking = flags.contains(SpliceFlags::SPLICE_F_NONBLOCK) || file.nonblocking();
     if !writes {
         let data = side.peek(cx, vec.len().min(STEP), nonblocking).await?;
-        vec.scatter(&cx.mem, 0, data.clone()).await?;
+        if vec.scatter(&cx.mem, 0, data.clone()).await? < data.len() {
+            return Err(Errno::EFAULT.into());
+        }
         side.taken(data.len())?;
         return Ok(data.len());
     }

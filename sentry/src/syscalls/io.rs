@@ -115,14 +115,20 @@ impl UserVec {
         Ok(all.freeze())
     }
 
-    /// Puts bytes into the caller's memory from position `skip` on.
-    pub async fn scatter(&self, mem: &UserMemory, skip: usize, mut data: Bytes) -> Result<(), Errno> {
+    /// Puts bytes into the caller's memory from position `skip` on; fewer when a piece can't be the caller's, `EFAULT` if none.
+    pub async fn scatter(&self, mem: &UserMemory, skip: usize, mut data: Bytes) -> Result<usize, Errno> {
         let len = data.len();
+        let mut done = 0;
         for (addr, n) in self.range(skip, len) {
             let part = data.split_to(n.min(data.len()));
-            mem.write_bytes(addr, part).await?;
+            let n = part.len();
+            match mem.write_bytes(addr, part).await {
+                Ok(()) => done += n,
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
         }
-        Ok(())
+        Ok(done)
     }
 }
 
@@ -149,15 +155,17 @@ fn verify_area(offset: i64, len: usize) -> Result<(), Errno> {
 async fn read_file(cx: &Cx, file: &Rc<File>, offset: u64, into: &UserVec, nowait: bool) -> SysResult<usize> {
     if file.ops().seekable() {
         let mut at = 0;
-        let n = file
-            .read_chunks(offset, into.len(), async |data: Bytes| {
-                let n = data.len();
-                into.scatter(&cx.mem, at, data).await?;
-                at += n;
-                Ok(())
-            })
-            .await?;
-        return Ok(n);
+        let read = file.read_chunks(offset, into.len(), async |data: Bytes| {
+            let n = data.len();
+            let stored = into.scatter(&cx.mem, at, data).await?;
+            at += stored;
+            if stored == n { Ok(()) } else { Err(Errno::EFAULT) }
+        });
+        return match read.await {
+            // What has arrived counts more than what stopped it.
+            Err(_) if at > 0 => Ok(at),
+            other => Ok(other?),
+        };
     }
     let len = into.len().min(CHUNK);
     let nonblocking = nowait || file.nonblocking();
@@ -166,9 +174,7 @@ async fn read_file(cx: &Cx, file: &Rc<File>, offset: u64, into: &UserVec, nowait
     let data = cx.blocking(file, PollEvents::READABLE, nonblocking, patience.deadline, op).await;
     let data = patience.interrupted(data)?;
     let data = data.slice(..data.len().min(len));
-    let n = data.len();
-    into.scatter(&cx.mem, 0, data).await?;
-    Ok(n)
+    Ok(into.scatter(&cx.mem, 0, data).await?)
 }
 
 /// How a write finds its place.

@@ -28,6 +28,9 @@ mod cmd {
     pub(super) const GET_SEALS: u32 = 1034;
 }
 
+/// A mandatory lock, once.
+const LOCK_MAND: u32 = 32;
+
 /// `l_type`.
 const RDLCK: i16 = 0;
 const WRLCK: i16 = 1;
@@ -54,6 +57,10 @@ async fn retry(cx: &Cx, locks: &InodeLocks, mut attempt: impl FnMut() -> Result<
 
 /// flock(2).
 pub async fn flock(cx: &Cx, fd: Fd, op: u32) -> SysResult<()> {
+    // Linux has taken and ignored these since 5.17, before it looks at anything else.
+    if op & LOCK_MAND != 0 {
+        return Ok(());
+    }
     let op = FlockOp::from_bits(op).ok_or(Errno::EINVAL)?;
     let exclusive = match op - FlockOp::LOCK_NB {
         FlockOp::LOCK_SH => Some(false),

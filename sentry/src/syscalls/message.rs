@@ -202,7 +202,9 @@ async fn receive(
         };
         let data = std::mem::take(&mut got.data);
         let n = data.len();
-        into.scatter(&cx.mem, done, data).await?;
+        if into.scatter(&cx.mem, done, data).await? < n {
+            return Err(Errno::EFAULT.into());
+        }
         done += n;
         let more = whole && n > 0 && done < into.len() && got.files.is_empty();
         if !more {

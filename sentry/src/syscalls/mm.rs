@@ -11,6 +11,8 @@ use crate::kernel::file::MapRequest;
 
 /// `MAP_TYPE`.
 const MAP_TYPE: u64 = 0xf;
+/// `MADV_REMOVE`.
+const MADV_REMOVE: u32 = 9;
 /// Flags that `MAP_SHARED_VALIDATE` knows. Linux: `LEGACY_MAP_MASK` and `mmap_supported_flags`.
 const VALIDATED: MmapFlags = MmapFlags::MAP_SHARED
     .union(MmapFlags::MAP_PRIVATE)
@@ -81,8 +83,17 @@ pub async fn mremap(_: &Cx) -> SysResult<Outcome> {
     Ok(Outcome::Native { report: false })
 }
 
-/// msync(2): what was written through mappings goes to the files before this returns.
-pub async fn msync(cx: &Cx, addr: u64, len: u64, flags: u32) -> SysResult<()> {
+/// madvise(2): the table says which advice changes no file; the rest is answered as by a kernel, or a file system, without it.
+pub async fn madvise(cx: &Cx, _addr: u64, _len: u64, advice: u32) -> SysResult<Outcome> {
+    if rsc_proto::table::native_permitted(cx.nr, &cx.args, false) {
+        return Ok(Outcome::Native { report: false });
+    }
+    Err(if advice == MADV_REMOVE { Errno::EOPNOTSUPP } else { Errno::EINVAL }.into())
+}
+
+/// msync(2): what was written through mappings goes to the files before this returns. Whether something is mapped there the
+/// host's kernel knows.
+pub async fn msync(cx: &Cx, addr: u64, len: u64, flags: u32) -> SysResult<Outcome> {
     let flags = MsyncFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
     if !addr.is_multiple_of(PAGE_SIZE) || flags.contains(MsyncFlags::MS_ASYNC | MsyncFlags::MS_SYNC) {
         return Err(Errno::EINVAL.into());
@@ -94,5 +105,5 @@ pub async fn msync(cx: &Cx, addr: u64, len: u64, flags: u32) -> SysResult<()> {
     if flags.contains(MsyncFlags::MS_SYNC) {
         cx.kernel.vfs.sync().await?;
     }
-    Ok(())
+    Ok(Outcome::Native { report: false })
 }

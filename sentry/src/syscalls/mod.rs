@@ -323,6 +323,7 @@ handlers! {
     VMSPLICE => copy::vmsplice, 4;
 
     // Mapped files
+    MADVISE => mm::madvise, 3;
     MMAP => mm::mmap, 6;
     MREMAP => mm::mremap, 0;
     MSYNC => mm::msync, 3;

@@ -99,7 +99,10 @@ async fn do_open(
     cx.room_for_fd()?;
     let exclusive = flags.contains(OpenFlags::O_CREAT | OpenFlags::O_EXCL);
     let follow = !flags.contains(OpenFlags::O_NOFOLLOW) && !exclusive;
-    let walker = Walker { resolve, ..walker(cx, dir, &path, follow)? };
+    // Here an absolute path, too, begins at the descriptor.
+    let scoped = resolve.contains(ResolveFlags::RESOLVE_IN_ROOT);
+    let begins = if scoped { b"." } else { &path[..] };
+    let walker = Walker { resolve, ..walker(cx, dir, begins, follow)? };
     let umask = cx.task.fs.borrow().umask.get();
     // Only the low bits and O_LARGEFILE are kept: a 64-bit task's files all have it.
     let file = match walker.open(&path, flags | large(flags), mode, umask).await? {

@@ -177,8 +177,15 @@ impl ArenaFile {
             return Ok(());
         }
         self.host.arena_open(self.number, size).await?;
-        self.size.set(size);
+        let old = self.size.replace(size).next_multiple_of(PAGE_SIZE);
         let end = size.next_multiple_of(PAGE_SIZE);
+        if old < end {
+            // Both are zero there, and a mapping that reached beyond the end sees it now.
+            if self.shared.get() {
+                self.mark(old, end);
+            }
+            return Ok(());
+        }
         let mut filled = self.filled.borrow_mut();
         filled.split_off(&end);
         if let Some((_, e)) = filled.range_mut(..end).next_back() {

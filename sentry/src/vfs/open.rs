@@ -133,6 +133,10 @@ impl Walker<'_> {
         if flags.writable() && plain {
             at.mount.want_write()?;
         }
+        let busy = || self.asker.kernel.is_some_and(|k| k.executes(attr.dev, attr.ino));
+        if (flags.writable() || truncate) && attr.is_regular() && busy() {
+            return Err(Errno::ETXTBSY);
+        }
         match attr.kind() {
             // A pipe that was reached through a descriptor has no endpoint: it is opened again as it is.
             mode::S_IFIFO if at.inode().endpoint().is_some() => Ok(Opening::Fifo(at)),
