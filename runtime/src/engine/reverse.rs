@@ -62,8 +62,19 @@ impl Engine {
     }
 
     fn proc_info(&mut self, name: u32, what: &str) -> (i64, Bytes) {
-        const FILES: [&str; 10] =
-            ["stat", "statm", "status", "maps", "smaps_rollup", "io", "limits", "wchan", "schedstat", "oom_score"];
+        const FILES: [&str; 11] = [
+            "comm",
+            "stat",
+            "statm",
+            "status",
+            "maps",
+            "smaps_rollup",
+            "io",
+            "limits",
+            "wchan",
+            "schedstat",
+            "oom_score",
+        ];
         let Some(tid) = self.names.get(&name) else { return (-i64::from(libc::ESRCH), Bytes::new()) };
         if !FILES.contains(&what) {
             return (-i64::from(libc::EINVAL), Bytes::new());

@@ -82,12 +82,14 @@ impl Node {
 pub struct Opener {
     /// The sandbox's kernel.
     pub kernel: Weak<Kernel>,
+    /// The task that opened; none for the kernel itself.
+    pub tid: Option<u32>,
 }
 
 impl Opener {
     /// From what open(2) knows.
     pub fn of(cx: &OpenContext<'_>) -> Self {
-        Self { kernel: cx.kernel.map(|k| k.this()).unwrap_or_default() }
+        Self { kernel: cx.kernel.map(|k| k.this()).unwrap_or_default(), tid: cx.task.map(|t| t.tid) }
     }
 
     /// The kernel, while it lives.
@@ -244,6 +246,11 @@ impl GenDir {
 impl Inode for GenDir {
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn make<'a>(&'a self, _: &'a [u8], _: crate::vfs::inode::NewNode<'a>) -> Fut<'a, Result<Rc<dyn Inode>, Errno>> {
+        // Linux: proc's lookup itself fails for a name that is not there, before anybody asks whether it can be made.
+        ready(Err(Errno::ENOENT))
     }
 
     fn attr(&self) -> Attr {

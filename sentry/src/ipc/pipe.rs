@@ -59,6 +59,8 @@ pub struct Pipe {
     queue: Rc<WaitQueue>,
     ticket: Ticket,
     ino: u64,
+    /// What `take` gave last was a packet.
+    took_packet: Cell<bool>,
 }
 
 impl Pipe {
@@ -76,6 +78,7 @@ impl Pipe {
             queue: WaitQueue::new(),
             ticket,
             ino,
+            took_packet: Cell::new(false),
         }))
     }
 
@@ -125,6 +128,7 @@ impl Pipe {
                 out.extend_from_slice(rest.get(..n).unwrap_or_default());
                 slot.start += n;
                 let packet = slot.packet;
+                self.took_packet.set(packet);
                 if slot.rest().is_empty() || packet {
                     slots.pop_front();
                 }
@@ -138,6 +142,16 @@ impl Pipe {
             self.queue.notify(PollEvents::WRITABLE);
         }
         Ok(out)
+    }
+
+    /// Puts back what `take` has just given, for its reader's memory could not hold it: in Linux a read that fails takes nothing.
+    pub fn untake(&self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let slot = Slot { data: data.to_vec(), start: 0, merge: false, packet: self.took_packet.get() };
+        self.slots.borrow_mut().push_front(slot);
+        self.queue.notify(PollEvents::READABLE);
     }
 
     /// Puts as much of `data` as there is room for; up to `PIPE_BUF` all or nothing. `EAGAIN` when nothing fits, `EPIPE` without

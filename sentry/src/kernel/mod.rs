@@ -166,7 +166,7 @@ impl Kernel {
             Some(handler) => handler.await,
             // No handler, but the table lists it as native: strict placement asks, and this is the permission.
             None if table::native_permitted(cx.nr, &cx.args, false) => Ok(Outcome::Native { report: false }),
-            None => Err(cx.kernel.without_handler(cx.nr).into()),
+            None => Err(cx.kernel.without_handler(&cx).into()),
         };
         cx.kernel.in_flight.borrow_mut().remove(&cx.call);
         let outcome = match result {
@@ -187,9 +187,17 @@ impl Kernel {
     }
 
     /// The errno of a call that has no handler: the table's, or `ENOSYS`, counted, and logged once a number.
-    fn without_handler(&self, nr: u32) -> Errno {
-        let errno = match table::lookup(nr).map(|s| s.support) {
-            Some(Support::Refused(errno, _)) => errno,
+    fn without_handler(&self, cx: &Cx) -> Errno {
+        let nr = cx.nr;
+        let errno = match table::lookup(nr) {
+            Some(s) if let Support::Refused(errno, _) = s.support => errno,
+            // Native but for these arguments. About another task, and no task looks into another here.
+            Some(_) if nr == table::nr::GET_ROBUST_LIST => match self.tasks.get(cx.args[0] as u32) {
+                Some(_) => Errno::EPERM,
+                None => Errno::ESRCH,
+            },
+            // Clocks, operations, advice that are not there: what Linux says to any that it does not know.
+            Some(s) if !s.native.is_empty() || !s.permitted.is_empty() => Errno::EINVAL,
             _ => Errno::ENOSYS,
         };
         if errno == Errno::ENOSYS {

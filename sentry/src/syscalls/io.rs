@@ -8,6 +8,7 @@ use rsc_proto::abi::{Errno, IOV_MAX, Iovec, MAX_RW_COUNT, OpenFlags, RwFlags, mo
 use crate::error::{SysError, SysResult};
 use crate::ipc::epoll::EpollFile;
 use crate::ipc::eventfd::Eventfd;
+use crate::ipc::pipe::PipeEnd;
 use crate::ipc::timerfd::Timerfd;
 use crate::kernel::cx::Cx;
 use crate::kernel::fd::Fd;
@@ -174,7 +175,11 @@ async fn read_file(cx: &Cx, file: &Rc<File>, offset: u64, into: &UserVec, nowait
     let data = cx.blocking(file, PollEvents::READABLE, nonblocking, patience.deadline, op).await;
     let data = patience.interrupted(data)?;
     let data = data.slice(..data.len().min(len));
-    Ok(into.scatter(&cx.mem, 0, data).await?)
+    let stored = into.scatter(&cx.mem, 0, data.clone()).await;
+    if let Some(end) = file.downcast::<PipeEnd>() {
+        end.pipe().untake(data.get(*stored.as_ref().unwrap_or(&0)..).unwrap_or_default());
+    }
+    Ok(stored?)
 }
 
 /// How a write finds its place.

@@ -26,8 +26,13 @@ pub async fn clone(
     _child_tid: UserPtr<i32>,
     _tls: u64,
 ) -> SysResult<Outcome> {
+    // Linux: copy_process() looks for what contradicts itself before it asks for privileges.
+    let set = CloneFlags::from_bits_truncate(flags);
+    if set.contains(CloneFlags::CLONE_FS) && set.intersects(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUSER) {
+        return Err(Errno::EINVAL.into());
+    }
     // The supervisor would refuse to carry these out, and take the permission for a lie.
-    if CloneFlags::from_bits_truncate(flags).intersects(CloneFlags::FORBIDDEN) {
+    if set.intersects(CloneFlags::FORBIDDEN) {
         return Err(Errno::EPERM.into());
     }
     permit_task(cx)

@@ -108,6 +108,7 @@ impl Content for TaskFile {
             let kernel = opener.kernel()?;
             let task = self.task(&kernel)?;
             let group = task.group();
+            let own = opener.tid == Some(self.tid);
             Ok(match self.text {
                 Text::Cgroup => b"0::/\n".to_vec(),
                 Text::Cmdline => group.cmdline.borrow().clone(),
@@ -129,9 +130,9 @@ impl Content for TaskFile {
                 Text::OomScore => b"0\n".to_vec(),
                 Text::OomScoreAdj => format!("{}\n", group.oom_score_adj.get()).into_bytes(),
                 Text::Setgroups => b"allow\n".to_vec(),
-                Text::Stat => process::stat(&kernel, &task).await?.into_bytes(),
+                Text::Stat => process::stat(&kernel, &task, own).await?.into_bytes(),
                 Text::Statm => process::statm(&kernel, &task).await?.into_bytes(),
-                Text::Status => process::status(&kernel, &task).await?.into_bytes(),
+                Text::Status => process::status(&kernel, &task, own).await?.into_bytes(),
                 Text::Wchan => b"0".to_vec(),
             })
         })

@@ -19,7 +19,7 @@ pub(super) async fn comm(kernel: &Kernel, task: &Task) -> Result<String, Errno> 
 }
 
 /// `stat`: the host's line with the fields that name its world replaced.
-pub(super) async fn stat(kernel: &Kernel, task: &Rc<Task>) -> Result<String, Errno> {
+pub(super) async fn stat(kernel: &Kernel, task: &Rc<Task>, own: bool) -> Result<String, Errno> {
     let line = kernel.host.proc_info(task.tid, "stat").await?;
     let line = String::from_utf8_lossy(&line).into_owned();
     // The name may hold anything, parentheses too: the last one ends it.
@@ -36,15 +36,17 @@ pub(super) async fn stat(kernel: &Kernel, task: &Rc<Task>) -> Result<String, Err
     if let Some(tpgid) = fields.get_mut(5) {
         *tpgid = "-1".into();
     }
-    // A task that the supervisor holds at a stop is running, for the workload.
-    if let Some(state) = fields.first_mut().filter(|s| *s == "t") {
+    // Who reads of itself is running. A task that the supervisor holds at a stop is not stopped, for the workload.
+    if own && let Some(state) = fields.first_mut() {
+        *state = "R".into();
+    } else if let Some(state) = fields.first_mut().filter(|s| *s == "t") {
         *state = "S".into();
     }
     Ok(format!("{} ({name}) {}\n", task.tid, fields.join(" ")))
 }
 
 /// `status`.
-pub(super) async fn status(kernel: &Kernel, task: &Rc<Task>) -> Result<String, Errno> {
+pub(super) async fn status(kernel: &Kernel, task: &Rc<Task>, own: bool) -> Result<String, Errno> {
     let text = kernel.host.proc_info(task.tid, "status").await?;
     let text = String::from_utf8_lossy(&text).into_owned();
     let group = task.group();
@@ -56,6 +58,7 @@ pub(super) async fn status(kernel: &Kernel, task: &Rc<Task>) -> Result<String, E
         let key = line.split(':').next().unwrap_or_default();
         let _ = match key {
             "Umask" => writeln!(s, "Umask:\t{umask:04o}"),
+            "State" if own => writeln!(s, "State:\tR (running)"),
             "State" => writeln!(s, "{}", line.replace("t (tracing stop)", "S (sleeping)")),
             "Tgid" => writeln!(s, "Tgid:\t{}", group.tgid),
             "Pid" => writeln!(s, "Pid:\t{}", task.tid),

@@ -244,7 +244,12 @@ impl UnixSocket {
             return self.autobind();
         }
         if self.name.borrow().is_some() {
-            return Err(Errno::EINVAL);
+            // Linux: unix_bind_bsd() makes the inode before it looks whether the socket has a name.
+            let taken = match &addr {
+                UnixAddr::Path(path) => path::exists(cx, path).await,
+                _ => false,
+            };
+            return Err(if taken { Errno::EADDRINUSE } else { Errno::EINVAL });
         }
         let this = self.this.upgrade().ok_or(Errno::EINVAL)?;
         match &addr {

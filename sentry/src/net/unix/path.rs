@@ -28,6 +28,14 @@ pub(super) async fn bind(cx: &Cx, path: &[u8], socket: &Rc<UnixSocket>) -> Resul
     Ok(at)
 }
 
+/// Whether there is anything of that name.
+pub(super) async fn exists(cx: &Cx, path: &[u8]) -> bool {
+    match walker(cx, Fd(AT_FDCWD), path, false) {
+        Ok(walker) => walker.resolve(path).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
 /// The socket whose inode is there; `None`: nobody is bound to it any more, or it is none. Needs write permission on it.
 pub(super) async fn find(cx: &Cx, path: &[u8]) -> Result<Option<Rc<UnixSocket>>, Errno> {
     let (at, fresh) = walker(cx, Fd(AT_FDCWD), path, true)?.resolve(path).await?;

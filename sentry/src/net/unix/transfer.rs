@@ -286,7 +286,6 @@ impl UnixSocket {
             got.data = m.data.slice(..n);
             got.full = m.data.len();
             got.flags.set(MsgFlags::MSG_TRUNC, n < got.full);
-            got.flags.set(MsgFlags::MSG_EOR, self.kind == Kind::SeqPacket);
             got.from = Some(m.from.encode()).filter(|a| a.len() > 2);
             got.creds = self.seen_creds(m.creds);
             got.files = if peek { m.cargo.copy() } else { m.cargo.unload() };
