@@ -202,7 +202,7 @@ impl FileOps for StdioFile {
     }
 
     fn reopen(&self, _: OpenFlags) -> Result<Box<dyn FileOps>, Errno> {
-        let again = Self { inner: self.inner.clone(), about: self.about.clone(), ino: self.ino };
+        let again = Self { inner: self.inner.clone(), about: self.about, ino: self.ino };
         Ok(Box::new(again))
     }
 
