@@ -91,9 +91,8 @@ pub async fn madvise(cx: &Cx, _addr: u64, _len: u64, advice: u32) -> SysResult<O
     Err(if advice == MADV_REMOVE { Errno::EOPNOTSUPP } else { Errno::EINVAL }.into())
 }
 
-/// msync(2): what was written through mappings goes to the files before this returns. Whether something is mapped there the
-/// host's kernel knows.
-pub async fn msync(cx: &Cx, addr: u64, len: u64, flags: u32) -> SysResult<Outcome> {
+/// msync(2): what was written through mappings goes to the files before this returns.
+pub async fn msync(cx: &Cx, addr: u64, len: u64, flags: u32) -> SysResult<()> {
     let flags = MsyncFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
     if !addr.is_multiple_of(PAGE_SIZE) || flags.contains(MsyncFlags::MS_ASYNC | MsyncFlags::MS_SYNC) {
         return Err(Errno::EINVAL.into());
@@ -105,5 +104,5 @@ pub async fn msync(cx: &Cx, addr: u64, len: u64, flags: u32) -> SysResult<Outcom
     if flags.contains(MsyncFlags::MS_SYNC) {
         cx.kernel.vfs.sync().await?;
     }
-    Ok(Outcome::Native { report: false })
+    Ok(())
 }
