@@ -214,7 +214,9 @@ mod tests {
         assert_eq!(flags(&arena.source(&from_arena(1), false).unwrap()), OFlag::O_RDONLY);
         assert_eq!(flags(&arena.source(&from_arena(1), true).unwrap()), OFlag::O_RDWR);
         assert_eq!(arena.source(&from_arena(2), false).map(drop), Err(Errno::ENOENT));
-        assert_eq!(arena.source(&v1::FileSource::default(), false).map(drop), Err(Errno::EINVAL));
+        let zeros = |size| v1::FileSource { size, ..Default::default() };
+        assert!(arena.source(&zeros(4096), false).is_ok());
+        assert_eq!(arena.source(&zeros(MAX_BYTES + 1), false).map(drop), Err(Errno::ENOMEM));
     }
 
     #[test]
