@@ -165,6 +165,10 @@ int main(int c, char **v) {
         extern int again(int, char **) __attribute__((weak));
         return again ? again(c, v) : 2;
     }
+    // A runner in the background may have been started with signals ignored; that must not be seen here.
+    for (int s_ = 1; s_ < NSIG; s_++) signal(s_, SIG_DFL);
+    sigset_t none_;
+    sigemptyset(&none_), sigprocmask(SIG_SETMASK, &none_, 0);
     // As the first process of a pid namespace, be its init, and let a child be the program.
     if (getpid() == 1) {
         pid_t p = fork(), q;

@@ -151,8 +151,9 @@ fn exec_thread(setup: Setup) -> Result<(), String> {
     let report = run(setup, &[&path("static"), "execs", "thread"], None)?;
     same("output", &report.output, "hello 3 again b static\nuid 7 execfn /static\n")?;
     same("status", &format!("{:#x}", report.status), "0x700")?;
-    let wanted = r#"["execed", "cloned", "result", "exited", "execed", "exited"]"#;
-    same("events", &format!("{:?}", kinds(&report)), wanted)
+    // The result of a call that the leader was in is told only when it got that far before the exec ended it.
+    let told: Vec<&str> = kinds(&report).into_iter().filter(|kind| *kind != "result").collect();
+    same("events", &format!("{told:?}"), r#"["execed", "cloned", "exited", "execed", "exited"]"#)
 }
 
 fn exec_vfork(setup: Setup) -> Result<(), String> {
