@@ -26,10 +26,11 @@ void cases(void) {
     c = CHILD(_exit(5));
     CASE("bad-status-pointer", "%s", R(syscall(SYS_wait4, c, BAD, 0, 0)));
     CASE("reaped-by-it", "%s", R(waitpid(c, &s, 0)));
-    c = CHILD(raise(SIGSTOP); _exit(6));
+    c = CHILD(raise(SIGSTOP); read(p[0], b, 1); _exit(6)); // not gone before it was seen to go on
     CASE("untraced", "%s", waitpid(c, &s, WUNTRACED) == c ? t_status(s) : "no");
     kill(c, SIGCONT);
     CASE("continued", "%s", waitpid(c, &s, WCONTINUED) == c ? t_status(s) : "no");
+    write(p[1], "x", 1);
     CASE("then-exit", "%s", t_wait(c));
     int sum = 0, bad = 0;
     for (int i = 0; i < 20; i++) CHILD(_exit(i));
