@@ -184,28 +184,11 @@ impl TestBox {
             vfs,
             net: crate::net::NetStack::with_start(crate::net::NetConfig::Host, crate::net::broker::thread_for_tests()),
         });
-        let all = (1u64 << 41) - 1;
         let mut rlimits =
             [rsc_proto::abi::Rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX }; super::task::rlimit::COUNT];
         rlimits[super::task::rlimit::NOFILE].rlim_cur = 1024;
         kernel.add_init(super::lifecycle::Init {
-            creds: super::credentials::Credentials {
-                uid: 0,
-                euid: 0,
-                suid: 0,
-                fsuid: 0,
-                gid: 0,
-                egid: 0,
-                sgid: 0,
-                fsgid: 0,
-                groups: Rc::from([]),
-                effective: all,
-                permitted: all,
-                inheritable: 0,
-                bounding: all,
-                ambient: 0,
-                securebits: 0,
-            },
+            creds: super::credentials::Credentials::all_powerful(),
             fs,
             rlimits,
             stdio: [None, None, None],

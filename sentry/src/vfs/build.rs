@@ -96,26 +96,6 @@ pub fn exports_wanted(sandbox: &v1::Sandbox) -> Vec<String> {
     names
 }
 
-fn builder() -> Rc<Credentials> {
-    Rc::new(Credentials {
-        uid: 0,
-        euid: 0,
-        suid: 0,
-        fsuid: 0,
-        gid: 0,
-        egid: 0,
-        sgid: 0,
-        fsgid: 0,
-        groups: [].into(),
-        effective: u64::MAX,
-        permitted: u64::MAX,
-        inheritable: 0,
-        bounding: 0,
-        ambient: 0,
-        securebits: 0,
-    })
-}
-
 /// Mount options in fstab's words: flags, and what is the file system's own.
 fn parse_options(m: &v1::Mount) -> Result<(MountFlags, TmpfsOptions, bool), BuildError> {
     let mut flags = MountFlags::MS_RELATIME;
@@ -218,7 +198,7 @@ impl Vfs {
     fn builder(&self) -> Walker<'_> {
         Walker {
             vfs: self,
-            creds: builder(),
+            creds: Rc::new(Credentials::all_powerful()),
             root: self.root(),
             start: self.root(),
             follow: true,
