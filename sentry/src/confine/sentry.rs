@@ -27,6 +27,7 @@ const PLAIN: &[Reasoned] = &[
     (libc::SYS_epoll_wait, "the runtime waits"),
     (libc::SYS_epoll_pwait, "the same"),
     (libc::SYS_epoll_ctl, "the runtime waits for one more"),
+    (libc::SYS_epoll_create1, "one more for the host sockets of each sandbox"),
     (libc::SYS_poll, "is a sandbox's socket ready?"),
     (libc::SYS_futex, "locks of the libraries"),
     (libc::SYS_brk, "memory"),

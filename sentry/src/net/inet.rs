@@ -4,21 +4,18 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::rc::{Rc, Weak};
-use std::task::Poll;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use rsc_proto::abi::{Errno, Ifconf, MsgFlags, af};
-use tokio::io::unix::AsyncFd;
-use tokio::task::AbortHandle;
 
 use super::addr::{InetAddr, family};
 use super::broker::IFREQ_READS;
 use super::control::{Layout, SOL_SOCKET, split};
 use super::inet_options as options;
 use super::options::so;
+use super::readiness::Readiness;
 use super::socket::{About, Incoming, Kind, Outgoing, Socket};
 use crate::error::SysResult;
 use crate::kernel::Kernel;
@@ -45,10 +42,11 @@ const SIOCGIFCONF: u32 = 0x8912;
 /// See the module's text.
 pub struct InetSocket {
     about: About,
-    fd: Rc<AsyncFd<OwnedFd>>,
+    fd: OwnedFd,
     queue: Rc<WaitQueue>,
-    /// Runs while somebody may be waiting.
-    watcher: RefCell<Option<AbortHandle>>,
+    readiness: Rc<Readiness>,
+    /// Since somebody may be waiting: under which key.
+    watched: Cell<Option<u64>>,
     listening: Cell<bool>,
     /// Whose connection it is, if it was accepted.
     from: Option<Vec<u8>>,
@@ -72,60 +70,34 @@ impl InetSocket {
         };
         let broker = kernel.net.broker()?;
         let fd = broker.socket(domain, kind.number(), protocol).await?;
-        Self::adopt(About { domain, kind, protocol }, fd, None)
+        Ok(Self::adopt(About { domain, kind, protocol }, fd, kernel.net.readiness()?, None))
     }
 
-    fn adopt(about: About, fd: OwnedFd, from: Option<Vec<u8>>) -> Result<Rc<Self>, Errno> {
-        let fd = sys::reactor(fd).map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::new))?;
-        Ok(Rc::new(Self {
+    fn adopt(about: About, fd: OwnedFd, readiness: Rc<Readiness>, from: Option<Vec<u8>>) -> Rc<Self> {
+        Rc::new(Self {
             about,
-            fd: Rc::new(fd),
+            fd,
             queue: WaitQueue::new(),
-            watcher: RefCell::default(),
+            readiness,
+            watched: Cell::new(None),
             listening: Cell::new(false),
             from,
             to: RefCell::default(),
-        }))
+        })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.get_ref().as_fd()
+        self.fd.as_fd()
     }
 
     /// Has the queue notified of every change from now on.
     fn watch(&self) {
-        let mut watcher = self.watcher.borrow_mut();
-        if watcher.is_some() {
-            return;
-        }
-        let fd: Weak<AsyncFd<OwnedFd>> = Rc::downgrade(&self.fd);
-        let queue = self.queue.clone();
-        // The task holds the descriptor weakly, so that it is closed when the socket is dropped and not some time later.
-        let task = tokio::task::spawn_local(async move {
-            loop {
-                let alive = poll_fn(|cx| {
-                    let Some(fd) = fd.upgrade() else { return Poll::Ready(false) };
-                    let mut changed = false;
-                    for ready in [fd.poll_read_ready(cx), fd.poll_write_ready(cx)] {
-                        match ready {
-                            Poll::Ready(Ok(mut guard)) => {
-                                guard.clear_ready();
-                                changed = true;
-                            }
-                            Poll::Ready(Err(_)) => return Poll::Ready(false),
-                            Poll::Pending => {}
-                        }
-                    }
-                    if changed { Poll::Ready(true) } else { Poll::Pending }
-                });
-                if !alive.await {
-                    return;
-                }
-                // Whoever listens looks for himself.
-                queue.notify(PollEvents::all() - PollEvents::NVAL);
+        if self.watched.get().is_none() {
+            match self.readiness.watch(self.fd(), &self.queue) {
+                Ok(key) => self.watched.set(Some(key)),
+                Err(error) => tracing::error!("cannot watch a host socket, whose waiters may hang: {error}"),
             }
-        });
-        *watcher = Some(task.abort_handle());
+        }
     }
 
     fn address(&self, raw: &[u8]) -> Result<InetAddr, Errno> {
@@ -201,8 +173,8 @@ impl InetSocket {
 
 impl Drop for InetSocket {
     fn drop(&mut self) {
-        if let Some(watcher) = self.watcher.take() {
-            watcher.abort();
+        if let Some(key) = self.watched.take() {
+            self.readiness.forget(self.fd(), key);
         }
     }
 }
@@ -237,8 +209,12 @@ impl Socket for InetSocket {
     }
 
     fn accept<'a>(&'a self, _: &'a Cx) -> Fut<'a, Result<Rc<dyn Socket>, Errno>> {
-        let accepted = sys::accept(self.fd()).and_then(|(fd, from)| Self::adopt(self.about, fd, Some(from)));
-        ready(accepted.map(|s| -> Rc<dyn Socket> { s }))
+        let accepted = sys::accept(self.fd());
+        ready(
+            accepted.map(|(fd, from)| -> Rc<dyn Socket> {
+                Self::adopt(self.about, fd, self.readiness.clone(), Some(from))
+            }),
+        )
     }
 
     fn accepted_from(&self) -> Result<Vec<u8>, Errno> {

@@ -13,6 +13,7 @@ pub mod inet;
 mod inet_options;
 pub mod netlink;
 pub mod options;
+mod readiness;
 pub mod socket;
 pub mod unix;
 
@@ -20,6 +21,7 @@ pub mod unix;
 mod tests;
 
 use broker::{Broker, Start};
+use readiness::Readiness;
 use unix::UnixNames;
 
 /// Which network the internet sockets of a sandbox are in.
@@ -40,6 +42,8 @@ pub struct NetStack {
     start: Start,
     /// Started when the first internet socket is made.
     broker: OnceCell<Option<Rc<Broker>>>,
+    /// Started with it.
+    readiness: OnceCell<Rc<Readiness>>,
     /// Bound names of unix sockets.
     pub(crate) unix: RefCell<UnixNames>,
     /// Unix sockets inside control messages, for the collector.
@@ -53,6 +57,7 @@ impl NetStack {
             config,
             start,
             broker: OnceCell::new(),
+            readiness: OnceCell::new(),
             unix: RefCell::default(),
             flying: unix::gc::Flying::default(),
         })
@@ -68,6 +73,15 @@ impl NetStack {
             }
         });
         started.clone().ok_or(Errno::ENETDOWN)
+    }
+
+    /// What watches its internet sockets.
+    fn readiness(&self) -> Result<Rc<Readiness>, Errno> {
+        if let Some(readiness) = self.readiness.get() {
+            return Ok(readiness.clone());
+        }
+        let started = Readiness::start()?;
+        Ok(self.readiness.get_or_init(|| started).clone())
     }
 
     /// Where its internet sockets are.

@@ -210,3 +210,9 @@ pub(crate) fn reactor(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` owns its descriptor and always names the same one.
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
+
+/// The same, for reading only.
+pub(crate) fn reactor_of_reads(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` owns its descriptor and always names the same one.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE) }?)
+}
