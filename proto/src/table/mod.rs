@@ -354,6 +354,14 @@ pub fn name(nr: u32) -> std::borrow::Cow<'static, str> {
     lookup(nr).map_or_else(|| format!("syscall_{nr:#x}").into(), |call| call.name.into())
 }
 
+/// Numbers below this have counters of their own.
+pub const COUNTED: u32 = 1024;
+
+/// Under which number calls are counted, on both sides: a workload can call any, and those that no kernel has share one place.
+pub fn counted(nr: u32) -> u32 {
+    if nr < COUNTED { nr } else { u32::MAX }
+}
+
 /// What an unsupported call returns: `ENOSYS` for those that are not in the table.
 pub fn refusal(nr: u32) -> Option<Errno> {
     match lookup(nr) {

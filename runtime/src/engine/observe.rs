@@ -1,7 +1,7 @@
 //! What the engine tells to whoever prints calls and counts them.
 
 use crate::platform::numbers;
-use rsc_proto::v1::Segment;
+use rsc_proto::{table, v1::Segment};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How a call came to its end.
@@ -77,8 +77,7 @@ pub struct Counters(BTreeMap<(Column, u32), u64>);
 
 impl Counters {
     pub(super) fn count(&mut self, column: Column, nr: u32) {
-        // A workload can call any number; those that no kernel has share one entry.
-        let nr = if nr < 1024 || nr == numbers::MAGIC { nr } else { u32::MAX };
+        let nr = if nr == numbers::MAGIC { nr } else { table::counted(nr) };
         *self.0.entry((column, nr)).or_default() += 1;
     }
 

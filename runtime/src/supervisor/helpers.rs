@@ -114,9 +114,7 @@ pub(super) fn sentry(gofers: Vec<OwnedFd>, net: &Net, debug: bool) -> Result<Pri
     command.process_group(0);
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
     if debug {
-        command.env("RSC_LOG", "debug");
-    } else if let Some(log) = std::env::var_os("RSC_LOG") {
-        command.env("RSC_LOG", log);
+        command.arg("--debug");
     }
     let mut fds = vec![theirs];
     fds.extend(gofers);

@@ -115,7 +115,8 @@ pub fn serve(seat: Seat) -> i32 {
 /// What a helper said last often is the cause of what we saw.
 fn with_helpers_words(problem: String, dir: &std::path::Path) -> String {
     let said = std::fs::read_to_string(dir.join(HELPERS_LOG)).unwrap_or_default();
-    match said.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+    let routine = |line: &str| [" INFO ", " DEBUG "].iter().any(|level| line.contains(level));
+    match said.lines().map(str::trim).rfind(|line| !line.is_empty() && !routine(line)) {
         Some(line) => format!("{problem}: {line}"),
         None => problem,
     }

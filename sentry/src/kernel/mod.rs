@@ -19,6 +19,7 @@ pub mod file;
 pub mod host;
 pub mod lifecycle;
 pub mod memory;
+pub mod stats;
 pub mod stdio;
 pub mod task;
 pub mod wait;
@@ -37,6 +38,7 @@ use cx::Cx;
 use file::{Fut, ready};
 use host::ComputeHost;
 use memory::UserMemory;
+use stats::Stats;
 use task::{Task, TaskTable};
 use wait::Wakeup;
 
@@ -47,15 +49,6 @@ pub struct UtsNames {
     pub nodename: String,
     /// The NIS domain name.
     pub domainname: String,
-}
-
-/// What is counted per sandbox.
-#[derive(Default)]
-pub struct Stats {
-    /// Logical calls by number.
-    pub calls: RefCell<BTreeMap<u32, u64>>,
-    /// Calls that got `ENOSYS`, by number.
-    pub unimplemented: RefCell<BTreeMap<u32, u64>>,
 }
 
 /// See the module's text.
@@ -144,7 +137,7 @@ impl Kernel {
         };
         let Ok(args) = <[u64; 6]>::try_from(call.args) else { return refused(Errno::EINVAL) };
         let Some(task) = self.tasks.get(call.tid) else { return refused(Errno::ESRCH) };
-        *self.stats.calls.borrow_mut().entry(call.nr).or_default() += 1;
+        self.stats.calls.count(call.nr);
         let interrupt = Wakeup::new();
         self.in_flight.borrow_mut().insert(id, interrupt.clone());
         let cx = Rc::new(Cx {
@@ -186,28 +179,28 @@ impl Kernel {
         }
     }
 
-    /// The errno of a call that has no handler: the table's, or `ENOSYS`, counted, and logged once a number.
+    /// The errno of a call that has no handler: the table's, or `ENOSYS`; counted, and logged once a number, unless Linux too refuses it.
     fn without_handler(&self, cx: &Cx) -> Errno {
         let nr = cx.nr;
-        let errno = match table::lookup(nr) {
-            Some(s) if let Support::Refused(errno, _) = s.support => errno,
-            // Native but for these arguments. About another task, and no task looks into another here.
-            Some(_) if nr == table::nr::GET_ROBUST_LIST => match self.tasks.get(cx.args[0] as u32) {
-                Some(_) => Errno::EPERM,
-                None => Errno::ESRCH,
-            },
-            // Clocks, operations, advice that are not there: what Linux says to any that it does not know.
-            Some(s) if !s.native.is_empty() || !s.permitted.is_empty() => Errno::EINVAL,
-            _ => Errno::ENOSYS,
-        };
-        if errno == Errno::ENOSYS {
-            let mut seen = self.stats.unimplemented.borrow_mut();
-            let n = seen.entry(nr).or_default();
-            *n += 1;
-            if *n == 1 {
-                let name = table::lookup(nr).map_or("unknown", |s| s.name);
-                tracing::warn!(sandbox = %self.id, nr, name, "system call is not implemented: the workload got ENOSYS");
+        let name = table::name(nr);
+        match table::lookup(nr).map(|call| (&call.support, call.native.is_empty() && call.permitted.is_empty())) {
+            Some((Support::Refused(errno, _), _)) if *errno != Errno::ENOSYS => *errno,
+            Some((Support::Full | Support::Partial(_), false)) => self.unlisted(cx),
+            _ => {
+                if self.stats.unimplemented.count(nr) == 1 {
+                    tracing::warn!(sandbox = %self.id, nr, %name, "system call is not implemented: the workload got ENOSYS");
+                }
+                Errno::ENOSYS
             }
+        }
+    }
+
+    /// The errno of a call that the table has as native, but not with these arguments. Counted, and logged once a number.
+    pub fn unlisted(&self, cx: &Cx) -> Errno {
+        let errno = syscalls::sched::unlisted_errno(cx);
+        if self.stats.unlisted.count(cx.nr) == 1 {
+            let (name, args) = (table::name(cx.nr), cx.args);
+            tracing::warn!(sandbox = %self.id, nr = cx.nr, %name, ?args, "not supported with these arguments: the workload got {errno:?}");
         }
         errno
     }

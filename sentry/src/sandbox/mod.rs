@@ -1,7 +1,6 @@
 //! A sandbox as a session drives it: frames become calls of the kernel, answers become frames.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rsc_proto::table;
@@ -9,6 +8,7 @@ use rsc_proto::v1::{self, down, up};
 use tokio::task::JoinSet;
 
 use crate::kernel::Kernel;
+use crate::kernel::stats::CallCounts;
 use crate::server::sandbox::{Outbox, ProtocolError, Sandbox, SandboxStats};
 
 mod factory;
@@ -84,14 +84,14 @@ impl Sandbox for SessionSandbox {
     }
 
     fn stats(&self) -> SandboxStats {
-        let name = |nr: u32| table::lookup(nr).map_or_else(|| format!("syscall_{nr}"), |s| s.name.into());
-        let named = |counts: &BTreeMap<u32, u64>| counts.iter().map(|(nr, n)| (name(*nr), *n)).collect();
-        let calls = self.kernel.stats.calls.borrow();
+        let named = |counts: &CallCounts| counts.iter().map(|(nr, n)| (table::name(nr).into_owned(), n)).collect();
+        let stats = &self.kernel.stats;
         SandboxStats {
             tasks: self.kernel.tasks.len() as u64,
-            calls: calls.values().sum(),
-            counts: named(&calls),
-            unimplemented: named(&self.kernel.stats.unimplemented.borrow()),
+            calls: stats.calls.iter().map(|(_, n)| n).sum(),
+            counts: named(&stats.calls),
+            unimplemented: named(&stats.unimplemented),
+            unlisted: named(&stats.unlisted),
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct SandboxStats {
     pub counts: BTreeMap<String, u64>,
     /// Calls that got ENOSYS, by name.
     pub unimplemented: BTreeMap<String, u64>,
+    /// Calls that run natively, refused for their arguments, by name.
+    pub unlisted: BTreeMap<String, u64>,
 }
 
 /// What a session drives: one sandbox's kernel.

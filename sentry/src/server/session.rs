@@ -1,10 +1,11 @@
 //! One session: the link to its supervisor, its sandbox, and the task which drives both from the first connection to the end.
 
-use super::sandbox::{Outbox, Sandbox};
+use super::sandbox::{Outbox, Sandbox, SandboxStats};
 use rsc_proto::link::{Frame, Outflow, Port};
 use rsc_proto::transport::{Peer, is_violation};
 use rsc_proto::v1::{Goodbye, Pong, SessionInfo, Up, Welcome, down, up};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -136,6 +137,7 @@ impl Session {
             started_unix: self.started,
             unimplemented: stats.unimplemented.into_iter().collect(),
             counts: stats.counts.into_iter().collect(),
+            unlisted: stats.unlisted.into_iter().collect(),
         }
     }
 
@@ -165,6 +167,19 @@ impl Session {
         self.finish(wire, end, resumes).await;
     }
 
+    /// The line that says what a session's workload called, for whoever compares or charges.
+    fn account(&self, stats: &SandboxStats) {
+        tracing::info!(
+            session = %self.id_text(),
+            sandbox = %self.name,
+            calls = stats.calls,
+            counts = %listed(&stats.counts),
+            unimplemented = %listed(&stats.unimplemented),
+            unlisted = %listed(&stats.unlisted),
+            "calls of a session"
+        );
+    }
+
     async fn finish(&self, mut wire: Wire<'_>, end: End, mut resumes: mpsc::Receiver<Resume>) {
         let (id, peer) = (self.id_text(), &self.peer);
         let say = match end {
@@ -183,6 +198,7 @@ impl Session {
         };
         if let Some(sandbox) = self.sandbox.get() {
             sandbox.close();
+            self.account(&sandbox.stats());
         }
         // When the server ends, nobody who is away can come back to hear it.
         let Some(reason) = say.filter(|_| self.dismissed.get().is_none() || wire.inbound.is_some()) else {
@@ -209,6 +225,11 @@ impl Session {
         }
         self.port.disconnect(wire.connection);
     }
+}
+
+/// `name=count name=count`, in the order of the names.
+fn listed(counts: &BTreeMap<String, u64>) -> String {
+    counts.iter().map(|(name, n)| format!("{name}={n}")).collect::<Vec<_>>().join(" ")
 }
 
 /// The present connection of a session, if there is one.

@@ -15,6 +15,7 @@ use crate::kernel::file::Fut;
 use crate::kernel::memory::UserPtr;
 
 pub mod attr;
+pub mod clock;
 pub mod copy;
 pub mod dir;
 pub mod epoll;
@@ -35,6 +36,7 @@ pub mod pipe;
 pub mod poll;
 pub mod prctl;
 pub mod process;
+pub mod sched;
 pub mod socket;
 pub mod stat;
 pub mod sync;
@@ -201,6 +203,12 @@ handlers! {
     RT_SIGQUEUEINFO => process::rt_sigqueueinfo, 3;
     RT_TGSIGQUEUEINFO => process::rt_tgsigqueueinfo, 4;
     UNSHARE => process::unshare, 1;
+    SCHED_SETPARAM => sched::set, 1;
+    SCHED_SETSCHEDULER => sched::set, 1;
+    SCHED_SETATTR => sched::set, 1;
+    SCHED_SETAFFINITY => sched::set, 1;
+    SETPRIORITY => sched::setpriority, 2;
+    IOPRIO_SET => sched::ioprio_set, 2;
 
     // Identity
     GETUID => identity::getuid, 0;
@@ -228,6 +236,7 @@ handlers! {
     SETDOMAINNAME => info::setdomainname, 2;
     SYSINFO => info::sysinfo, 1;
     GETRANDOM => info::getrandom, 3;
+    CLOCK_SETTIME => clock::clock_settime, 2;
     GETRLIMIT => limits::getrlimit, 2;
     SETRLIMIT => limits::setrlimit, 2;
     PRLIMIT64 => limits::prlimit64, 4;

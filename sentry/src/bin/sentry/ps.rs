@@ -51,6 +51,7 @@ fn json(sessions: &[SessionInfo]) -> anyhow::Result<String> {
                 "started": s.started_unix,
                 "counts": s.counts,
                 "unimplemented": s.unimplemented,
+                "unlisted": s.unlisted,
             })
         })
         .collect();
