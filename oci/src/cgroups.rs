@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use crate::process::ProcessId;
 
 /// Version 1 controllers in which a container gets a cgroup of its own.
 const CONTROLLERS: [&str; 6] = ["freezer", "pids", "memory", "cpu", "cpuset", "devices"];
+/// So many containers of one id can have a cgroup each.
+const NAMES: u32 = 1000;
 /// A cgroup whose processes were killed may stay busy this long.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -83,14 +86,54 @@ struct Leaf {
 }
 
 impl Cgroups {
-    /// Makes the cgroup `path` in all hierarchies. What was made before a failure is removed again.
+    /// Makes the cgroup `path` in all hierarchies, or takes the one that is there if nothing runs in it. What was made before a
+    /// failure is removed again.
     pub fn create(hierarchies: &Hierarchies, path: &Path) -> Result<Self, CgroupError> {
         let mut cgroups = Self::default();
-        let result = cgroups.make_all(hierarchies, path);
+        let result = cgroups.make_all(hierarchies, path).and_then(|()| cgroups.unused());
         if result.is_err() {
             let _ = remove(&cgroups.made);
         }
         result.map(|()| cgroups)
+    }
+
+    /// Makes a cgroup of the container's own, `path` or a name that begins so: containers of different state directories may have
+    /// the same id, and the end of one must not be that of the other.
+    pub fn create_own(hierarchies: &Hierarchies, path: &Path) -> Result<Self, CgroupError> {
+        let mut tries = 0;
+        loop {
+            let mut name = path.as_os_str().to_owned();
+            if tries > 0 {
+                name.push(format!("-{tries}"));
+            }
+            let mut cgroups = Self::default();
+            let result = cgroups.make_all(hierarchies, Path::new(&name));
+            // By identity: one hierarchy may be mounted at two places.
+            let made: Vec<_> = cgroups.made.iter().map(|dir| identity(dir)).collect();
+            let own = cgroups.leaves.iter().all(|leaf| made.contains(&identity(&leaf.path)));
+            if result.is_ok() && own {
+                return Ok(cgroups);
+            }
+            let _ = remove(&cgroups.made);
+            result?;
+            tries += 1;
+            if tries > NAMES {
+                let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+                return Err(error(path, "making a cgroup of this container's own")(taken));
+            }
+        }
+    }
+
+    /// As runc has it: who shares a cgroup would be frozen, limited and killed together.
+    fn unused(&self) -> Result<(), CgroupError> {
+        for leaf in &self.leaves {
+            let found = fs::read_to_string(leaf.path.join("cgroup.procs")).unwrap_or_default().lines().count();
+            if found > 0 {
+                let problem = io::Error::other(format!("container's cgroup is not empty: {found} process(es) found"));
+                return Err(error(&leaf.path, "using")(problem));
+            }
+        }
+        Ok(())
     }
 
     fn make_all(&mut self, hierarchies: &Hierarchies, path: &Path) -> Result<(), CgroupError> {
@@ -255,6 +298,10 @@ pub fn remove(made: &[PathBuf]) -> Result<(), CgroupError> {
     Ok(())
 }
 
+fn identity(dir: &Path) -> Option<(u64, u64)> {
+    dir.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
 fn has_children(dir: &Path) -> bool {
     fs::read_dir(dir).is_ok_and(|items| items.flatten().any(|item| item.file_type().is_ok_and(|kind| kind.is_dir())))
 }
@@ -289,6 +336,21 @@ mod tests {
         remove(cgroups.made()).unwrap();
         assert!(tree.path().join("parent").exists());
         assert!(!tree.path().join("parent/a").exists());
+    }
+
+    #[test]
+    fn no_cgroup_is_shared() {
+        let tree = tempfile::tempdir().unwrap();
+        let at = |name: &str| tree.path().join(name);
+        let hierarchies = Hierarchies { v1: vec![(vec!["pids".to_owned()], tree.path().to_owned())], v2: None };
+        let first = Cgroups::create_own(&hierarchies, Path::new("/a")).unwrap();
+        let second = Cgroups::create_own(&hierarchies, Path::new("/a")).unwrap();
+        assert_eq!((first.made(), second.made()), ([at("a")].as_slice(), [at("a-1")].as_slice()));
+        Cgroups::create(&hierarchies, Path::new("/a")).unwrap();
+        fs::write(at("a").join("cgroup.procs"), "1\n2\n").unwrap();
+        let refused = Cgroups::create(&hierarchies, Path::new("/a")).unwrap_err().to_string();
+        assert!(refused.contains("not empty: 2 process"), "{refused}");
+        assert!(at("a").exists());
     }
 
     #[test]

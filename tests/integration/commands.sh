@@ -47,6 +47,44 @@ versions() { has "$(rt --version)" "spec: "; rt features | python3 -c 'import js
 spec() { rt spec; python3 -c 'import json; assert json.load(open("config.json"))["process"]["args"]'; rc 1 rt spec 2>/dev/null; }
 list_json() { job sleep 1000; rt run -d -b b it-c8 >/dev/null 2>&1; eq "$(rt list --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["id"])')" it-c8; rt delete -f it-c8; }
 
+# rootless COMMAND...: as an ordinary user, with this environment alone.
+RL=61234
+rootless() { setpriv --reuid $RL --regid $RL --clear-groups env -i "PATH=$PATH" "TEST_MARK=$MARK" "$@"; }
+rootless_run() {
+    local d env got; d=$(mktemp -d "${TMPDIR:-/tmp}/rsc-rl.XXXXXX"); trap "rm -rf --one-file-system '$d' /tmp/rsc-$RL" EXIT
+    # Where that user may go: neither the build's folder nor this test's need be.
+    chmod 755 "$d"; mkdir "$d/bin" "$d/rl" "$d/xdg"; cp "${RT%/*}"/{rsc-runtime,sentry,gofer} "$d/bin/"; cp -a rootfs "$d/rl/"
+    chown -R $RL:$RL "$d/rl" "$d/xdg"; chmod 700 "$d/xdg"
+    cd "$d/rl"; rootless "$d/bin/rsc-runtime" spec --rootless
+    python3 - "$MARK" <<'P'
+import json, sys
+c = json.load(open("config.json"))
+c["process"].update(terminal=False, args=["sh", "-c", "echo $(id -u):$(id -g); echo kept >/root/f; cat /root/f; seq 3 | wc -l; exit 3"])
+c["process"]["env"].append("TEST_MARK=" + sys.argv[1])
+c["root"]["readonly"] = False
+json.dump(c, open("config.json", "w"))
+P
+    for env in X= XDG_RUNTIME_DIR= "XDG_RUNTIME_DIR=$d/xdg"; do
+        got=0; rootless "$env" "$d/bin/rsc-runtime" run c1 >"$d/o" 2>"$d/e" </dev/null || got=$?
+        eq "$got $(tr '\n' ' ' <"$d/o")$(cat "$d/e")" '3 0:0 kept 3 '; eq "$(stat -c %u rootfs/root/f)" $RL; rm rootfs/root/f
+        eq "$(find "$d/xdg" /tmp/rsc-$RL -mindepth 1 ! -path "$d/xdg/rsc" 2>/dev/null)" ''
+    done
+    [ -d "$d/xdg/rsc" ] || fail "XDG_RUNTIME_DIR was not used"
+    # A life cycle with a state directory that nobody named.
+    { rootless "$d/bin/rsc-runtime" create c2 && rootless "$d/bin/rsc-runtime" start c2; } >"$d/o" 2>"$d/e" </dev/null || fail "create and start: $(cat "$d/e")"
+    soon [ -e rootfs/root/f ]; rootless "$d/bin/rsc-runtime" delete --force c2 2>"$d/e" || fail "delete: $(cat "$d/e")"
+    # One in its place that others can write to is refused.
+    chmod 777 /tmp/rsc-$RL; got=0; rootless "$d/bin/rsc-runtime" run c3 >"$d/o" 2>"$d/e" </dev/null || got=$?
+    eq $got 1; eq "$(grep -c . "$d/e")" 1; has "$(cat "$d/e")" "not a directory of this user's alone"
+}
+# Containers of the same id in two state directories: the end of one is not that of the other.
+same_id_elsewhere() {
+    job sleep 1000; rt run -d -b b it-same >/dev/null 2>&1
+    STATE=$PWD/other rt run -d -b b it-same >/dev/null 2>&1
+    rt delete -f it-same; eq "$(STATE=$PWD/other status_of it-same)" running
+    STATE=$PWD/other rt delete -f it-same
+}
+
 # bad CODE COMMAND...: it ends with CODE (0: any but 0), one line on standard error, and the same as JSON in the log.
 bad() {
     local want=$1 got=0; shift
@@ -90,5 +128,8 @@ step run-true run-output exit-codes exit-signal arguments environment cwd-user h
     file-written pid-file bundle-is-cwd
 only_rsc without-id
 step life-cycle delete-force delete-created kill-created kill-numbers start-twice cgroup-gone detached versions spec list-json
+only_rsc same-id-elsewhere
+if setpriv --reuid $RL --regid $RL --clear-groups unshare --user --map-root-user true 2>/dev/null; then only_rsc rootless-run
+else skip rootless-run "users may not make user namespaces on this machine"; fi
 step bad-bundle bad-config bad-root bad-id bad-program bad-mount no-such-container unknown-flag
 only_rsc bad-values annotation-refused sentry-unreachable

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod log;
+mod root;
 pub mod settings;
 pub mod time;
 
@@ -46,8 +47,11 @@ pub fn main(argv: Vec<OsString>) -> u8 {
         }
     };
     log.install(cli.global.debug);
-    let context = Context { store: Store::new(state_root(&cli.global)), global: cli.global, log: log.clone() };
-    match dispatch(&context, cli.command) {
+    let done = root::state_root(&cli.global).and_then(|root| {
+        let context = Context { store: Store::new(root), global: cli.global, log: log.clone() };
+        dispatch(&context, cli.command)
+    });
+    match done {
         Ok(code) => code,
         Err(error) => {
             log.fatal(&error.to_string());
@@ -107,31 +111,6 @@ fn create_options(context: &Context, common: Common, id: ContainerId) -> Result<
         console_socket: common.console_socket,
         allow_annotations: context.global.allow_annotations,
     })
-}
-
-/// Where state is kept.
-fn state_root(global: &Global) -> PathBuf {
-    if let Some(root) = &global.root {
-        return root.clone();
-    }
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    match runtime_dir {
-        Some(dir) if is_rootless(global) => Path::new(&dir).join("rsc"),
-        _ => PathBuf::from("/run/rsc"),
-    }
-}
-
-/// Whether the caller has no privileges on the host: not root, or root of a user namespace only.
-fn is_rootless(global: &Global) -> bool {
-    match global.rootless.as_deref() {
-        Some("true") => true,
-        Some("false") => false,
-        _ => {
-            let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-            let whole = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
-            !nix::unistd::geteuid().is_root() || !whole
-        }
-    }
 }
 
 fn fresh_id() -> Result<ContainerId, LifecycleError> {

@@ -142,8 +142,12 @@ fn make(
 fn make_cgroups(bundle: &Bundle, locked: &Locked, record: &mut Record) -> Result<Cgroups, LifecycleError> {
     let linux = bundle.spec.linux().as_ref();
     let asked = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
-    let path = asked.clone().unwrap_or_else(|| Path::new("/").join(record.id.as_str()));
-    let cgroups = match Cgroups::create(&Hierarchies::detect(), &path) {
+    let hierarchies = Hierarchies::detect();
+    let made = match &asked {
+        Some(path) => Cgroups::create(&hierarchies, path),
+        None => Cgroups::create_own(&hierarchies, &Path::new("/").join(record.id.as_str())),
+    };
+    let cgroups = match made {
         Ok(cgroups) => cgroups,
         // As with runc, a user without privileges has a cgroup only where one can be made.
         Err(_) if asked.is_none() && !nix::unistd::geteuid().is_root() => Cgroups::default(),

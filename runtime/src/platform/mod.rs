@@ -24,6 +24,7 @@ use nix::{
     },
     unistd::Pid,
 };
+use rsc_oci::ProcessId;
 use std::{
     fmt,
     os::fd::{AsFd, AsRawFd, OwnedFd},
@@ -192,7 +193,11 @@ fn take_over(jail: &Jail, filter: &Filter) -> Result<Attached, AttachError> {
     let host = |doing| move |error| AttachError::Host { doing, error };
     let init = jail.pid;
     let message = encode_filter(&filter.compile()?, filter.platform == Platform::Seccomp);
-    ptrace::seize(init).map_err(AttachError::Seize)?;
+    ptrace::seize(init).map_err(|errno| match ProcessId::of(init) {
+        // A zombie can't be traced either, but then that is not what went wrong.
+        Some(process) if process.is_alive() => AttachError::Seize(errno),
+        _ => AttachError::Jail(JailError::Ended),
+    })?;
     send(jail.control.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL).map_err(host("send the filter to the jail"))?;
     let gone = |ptrace::Gone| AttachError::Jail(JailError::Ended);
     let regs = loop {
