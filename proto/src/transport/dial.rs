@@ -1,7 +1,7 @@
 //! The client's side: from an address to a gRPC channel, over any transport.
 
 use super::tls::ClientTls;
-use super::{MAX_MESSAGE, SentryUrl, Stream, tune};
+use super::{MAX_MESSAGE, SentryUrl, Stream, UnixIo, tune};
 use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::io;
@@ -117,11 +117,7 @@ impl Dialer {
         let url = match &self.target {
             Target::Inherited(slot) => {
                 let socket = slot.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(DialError::Spent)?;
-                let adopt = || {
-                    socket.set_nonblocking(true)?;
-                    UnixStream::from_std(socket)
-                };
-                return adopt().map(Stream::Unix).map_err(|e| self.connect_error(e));
+                return UnixIo::new(socket).map(Stream::Unix).map_err(|e| self.connect_error(e));
             }
             Target::Url(url) => url,
         };
@@ -142,7 +138,8 @@ impl Dialer {
                 vsock.map(Stream::Vsock).map_err(|e| self.connect_error(e))
             }
             SentryUrl::Unix { path } => {
-                UnixStream::connect(path).await.map(Stream::Unix).map_err(|e| self.connect_error(e))
+                let connected = UnixStream::connect(path).await.and_then(UnixStream::into_std);
+                connected.and_then(UnixIo::new).map(Stream::Unix).map_err(|e| self.connect_error(e))
             }
         }
     }

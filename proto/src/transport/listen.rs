@@ -3,7 +3,7 @@
 use super::auth::{Guard, Proof};
 use super::stream::Accepted;
 use super::tls::{ServerTls, subject_name};
-use super::{Identity, Stream};
+use super::{Identity, Stream, UnixIo};
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -224,6 +224,7 @@ async fn admit(raw: Raw, guard: &Guard) -> Result<(Stream, Proof), String> {
             if !guard.admits_uid(uid) {
                 return Err(format!("uid {uid} is neither the server's own nor allowed (--allow-uid {uid})"));
             }
+            let io = io.into_std().and_then(UnixIo::new).map_err(|e| format!("cannot be watched: {e}"))?;
             Ok((Stream::Unix(io), Proof::peer(Identity::Unix { uid })))
         }
         Raw::Vsock(io, cid) => {

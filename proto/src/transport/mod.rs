@@ -10,6 +10,7 @@ mod peer;
 mod stream;
 mod tls;
 mod tune;
+mod unix;
 mod url;
 
 pub use auth::{Guard, Proof, TokenFileError, Tokens, client_token};
@@ -19,6 +20,7 @@ pub use peer::{Exports, Identity, Peer};
 pub use stream::{Accepted, Stream};
 pub use tls::{ClientCertificates, ClientTls, ServerTls, TlsError};
 pub use tune::server;
+pub use unix::UnixIo;
 pub use url::{SentryUrl, UrlError};
 
 /// The version of the session protocol. Both sides must speak the same one.

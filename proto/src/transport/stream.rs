@@ -1,12 +1,13 @@
 //! One type for every kind of connection, so that nothing above can tell them apart.
 
 use super::auth::Proof;
+use super::unix::UnixIo;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsStream;
 use tokio_vsock::VsockStream;
@@ -21,7 +22,7 @@ pub enum Stream {
     /// AF_VSOCK.
     Vsock(VsockStream),
     /// A unix socket, by path or inherited.
-    Unix(UnixStream),
+    Unix(UnixIo),
 }
 
 macro_rules! each {
@@ -81,7 +82,7 @@ pub struct Accepted {
 
 impl Accepted {
     /// A connection over a socket which this process inherited, and a future that completes when it is closed.
-    pub fn inherited(stream: UnixStream) -> (Self, impl Future<Output = ()> + 'static) {
+    pub fn inherited(stream: UnixIo) -> (Self, impl Future<Output = ()> + 'static) {
         let open = Arc::new(Semaphore::new(1));
         let permit = Arc::clone(&open).try_acquire_owned().ok();
         let accepted = Accepted { stream: Stream::Unix(stream), proof: Proof::inherited(), _permit: permit };

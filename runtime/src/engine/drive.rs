@@ -32,12 +32,21 @@ pub async fn drive(engine: &RefCell<Engine>) -> io::Result<i32> {
     let mut listening = true;
     // What came before.
     engine.borrow_mut().on_children();
+    let alarm = tokio::time::sleep(IDLE);
+    tokio::pin!(alarm);
+    let mut armed: Option<Instant> = None;
     loop {
         if let Some(status) = engine.borrow().ended() {
             return Ok(status);
         }
-        let deadline = engine.borrow().deadline();
-        let sleep = deadline.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
+        // Most deadlines are gone before they come. The alarm is left where it is until it has rung: moving it for each call would
+        // cost more than a ring for nothing now and then.
+        if armed.is_none()
+            && let Some(deadline) = engine.borrow().deadline()
+        {
+            armed = Some(deadline);
+            alarm.as_mut().reset(deadline.into());
+        }
         tokio::select! {
             biased;
             ready = wakes.readable() => {
@@ -48,18 +57,18 @@ pub async fn drive(engine: &RefCell<Engine>) -> io::Result<i32> {
             }
             ready = listener.readable(), if listening => {
                 let mut ready = ready?;
-                while pending(listener.as_fd()) {
-                    engine.borrow_mut().on_notification();
-                }
                 // Hung up: no task has the filter any more, and none can get it.
                 listening = !ready.ready().is_read_closed();
+                // Before the look: what comes after it is reported again.
                 ready.clear_ready();
-                // One that came between the last look and the clearing has raised its edge already.
                 while pending(listener.as_fd()) {
                     engine.borrow_mut().on_notification();
                 }
             }
-            () = tokio::time::sleep(sleep) => engine.borrow_mut().on_timer(Instant::now()),
+            () = &mut alarm, if armed.is_some() => {
+                armed = None;
+                engine.borrow_mut().on_timer(Instant::now());
+            }
         }
     }
 }

@@ -213,6 +213,8 @@ fn take_over(jail: &Jail, filter: &Filter) -> Result<Attached, AttachError> {
     // An int: the upper half is whatever was there.
     let number = regs.r9 as i32;
     let listener = process::pidfd_getfd(pidfd.as_fd(), number).map_err(host("take the filter's listener"))?;
+    // Older kernels wake as they please.
+    let _ = seccomp::wake_in_place(listener.as_fd());
     ptrace::resume(init, Resume::Continue, 0).map_err(gone)?;
     wait_event(jail, libc::PTRACE_EVENT_EXEC)?;
     // Here and not in the jail, which has no right to raise a limit.

@@ -4,12 +4,10 @@ use super::attach::{Backoff, ConnectError, is_transient};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use rsc_proto::link::{Frame, Limits, Port, chunk, relay};
-use rsc_proto::transport::Dialer;
+use rsc_proto::transport::{Dialer, UnixIo};
 use rsc_proto::v1::gofer_chunk::Body;
 use rsc_proto::v1::{GoferChunk, GoferOpen};
-use std::io;
 use std::time::Duration;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 use tonic::Streaming;
@@ -25,15 +23,9 @@ pub(super) struct Relay {
     pub(super) loss_grace: Duration,
 }
 
-/// Makes a gofer's socket fit for the runtime.
-pub(super) fn adopt(socket: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
-    socket.set_nonblocking(true)?;
-    UnixStream::from_std(socket)
-}
-
 impl Relay {
     /// Relays until the socket is closed or the sentry is lost.
-    pub(super) async fn run(self, socket: UnixStream) {
+    pub(super) async fn run(self, socket: UnixIo) {
         let port = Port::new(Limits::BYTES);
         let (sender, connections) = mpsc::channel(1);
         let (broken, breaks) = mpsc::unbounded_channel();

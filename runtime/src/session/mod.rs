@@ -12,7 +12,7 @@ pub use attach::ConnectError;
 use attach::{Connection, Hail, Reconnect};
 use futures_util::{FutureExt as _, Stream as _};
 use rsc_proto::link::{Limits, Port};
-use rsc_proto::transport::{Dialer, is_violation};
+use rsc_proto::transport::{Dialer, UnixIo, is_violation};
 use rsc_proto::v1::{Down, Goodbye, Ping, Pong, Sandbox, Welcome, down, up};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
@@ -118,7 +118,7 @@ impl SessionClient {
             getrandom::fill(&mut token).map_err(|e| ConnectError::Setup(format!("no randomness: {e}")))?;
             for (index, socket) in (0u32..).zip(gofers) {
                 let relay = gofer::Relay { dialer: dialer.clone(), token: token.clone().into(), index, loss_grace };
-                let socket = gofer::adopt(socket)
+                let socket = UnixIo::new(socket)
                     .map_err(|e| ConnectError::Setup(format!("the socket of gofer {index} is not usable: {e}")))?;
                 tasks.spawn_local(relay.run(socket));
             }

@@ -11,6 +11,7 @@ use rsc_oci::spec::LinuxNamespaceType;
 use rsc_oci::{Loss, Placement};
 use rsc_proto::transport::Dialer;
 use rsc_proto::v1::{Welcome, down};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 
 use super::helpers::{self, Net};
@@ -18,7 +19,7 @@ use super::observer::{Starting, Watch};
 use super::reverse::Reverse;
 use super::strace::Strace;
 use super::upstream::Upstream;
-use super::{Seat, StartupError, confine, control, sandbox, session, terminal};
+use super::{Seat, StartupError, confine, control, home, sandbox, session, terminal};
 use crate::arena::Arena;
 use crate::engine::{self, Engine};
 use crate::lifecycle::control::{FromSupervisor, Reply, Request};
@@ -38,13 +39,15 @@ pub(super) fn run(seat: Seat) -> Result<(), StartupError> {
     let platform = platform.resolve();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     // The thread that resolves a host name must be gone before capabilities are dropped: each thread has its own.
-    let runtime = builder.enable_all().thread_keep_alive(Duration::from_millis(1)).build()?;
-    let local = tokio::task::LocalSet::new();
-    runtime.block_on(local.run_until(async {
+    let runtime =
+        builder.enable_all().thread_keep_alive(Duration::from_millis(1)).build_local(LocalOptions::default())?;
+    // A task, because the future that a runtime is given is woken by a system call each time.
+    let life = runtime.spawn_local(async move {
         let (supervisor, session) = bring_up(seat, platform).await?;
         supervisor.live(session).await;
         Ok(())
-    }))
+    });
+    runtime.block_on(life).unwrap_or_else(|error| Err(StartupError(format!("the supervisor broke down: {error}"))))
 }
 
 /// A container that is ready for `start`, or runs.
@@ -94,6 +97,7 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
 
 async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<(SessionHandle, Welcome, Vec<OwnedFd>), StartupError> {
     let dialer = session::dialer(&seat.settings)?;
+    home::settle(seat.jail.pid);
     let mut sockets: Vec<OwnedFd> = Vec::new();
     let mut donors = Vec::new();
     for gofer in helpers::gofers(&plan.exports)? {

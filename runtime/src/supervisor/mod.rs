@@ -6,6 +6,7 @@
 mod confine;
 mod control;
 mod helpers;
+mod home;
 mod main_loop;
 mod observer;
 mod reverse;

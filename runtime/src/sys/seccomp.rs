@@ -18,6 +18,7 @@ const fn ioctl(direction: u32, number: u32, size: usize) -> libc::Ioctl {
 }
 const RECV: libc::Ioctl = ioctl(3, 0, size_of::<libc::seccomp_notif>());
 const SEND: libc::Ioctl = ioctl(3, 1, size_of::<libc::seccomp_notif_resp>());
+const SET_FLAGS: libc::Ioctl = ioctl(1, 4, size_of::<u64>());
 const ADDFD: libc::Ioctl = ioctl(1, 3, size_of::<libc::seccomp_notif_addfd>());
 
 /// Installs a filter on the calling thread and returns its listener, which is close-on-exec.
@@ -37,6 +38,14 @@ pub fn install(program: &[Instruction], killable: bool) -> nix::Result<OwnedFd> 
     let fd = RawFd::try_from(check(fd)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has whoever waits for notifications woken on the processor of the task that raises one, and the task on that of whoever answers:
+/// the one is about to sleep when the other wakes. Linux 6.6; `EINVAL` before.
+pub fn wake_in_place(listener: BorrowedFd<'_>) -> nix::Result<()> {
+    const SYNC_WAKE_UP: libc::c_ulong = 1;
+    // SAFETY: the argument is a number.
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) }.into()).map(drop)
 }
 
 /// Receives one notification. Only after poll(2) said that there is one; `ENOENT`: it has gone since.

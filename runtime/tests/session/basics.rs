@@ -114,7 +114,7 @@ fn an_embedded_sentry_serves_one_session_over_a_socketpair() {
     let seen = std::sync::Arc::new(Seen::default());
     run(async {
         theirs.set_nonblocking(true).unwrap();
-        let (accepted, closed) = Accepted::inherited(tokio::net::UnixStream::from_std(theirs).unwrap());
+        let (accepted, closed) = Accepted::inherited(rsc_proto::transport::UnixIo::new(theirs).unwrap());
         let incoming = tokio_stream::StreamExt::chain(
             tokio_stream::once(Ok(accepted)),
             tokio_stream::pending::<Result<Accepted, std::convert::Infallible>>(),

@@ -7,6 +7,7 @@ use crate::server::sandbox::GoferStream;
 use bytes::{Buf, Bytes, BytesMut};
 use rsc_proto::abi::Errno;
 use rsc_proto::gofer::{self as wire, Cancel, Op, Reply, Request};
+use rsc_proto::transport::UnixIo;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::IoSlice;
@@ -123,8 +124,7 @@ impl Conn {
     pub(super) fn start(stream: GoferStream) -> std::io::Result<Rc<Conn>> {
         let (reader, writer): (Box<dyn AsyncRead + Unpin>, Box<dyn AsyncWrite + Unpin>) = match stream {
             GoferStream::Local(socket) => {
-                socket.set_nonblocking(true)?;
-                let (reader, writer) = tokio::net::UnixStream::from_std(socket)?.into_split();
+                let (reader, writer) = tokio::io::split(UnixIo::new(socket)?);
                 (Box::new(reader), Box::new(writer))
             }
             GoferStream::Relayed(stream) => {

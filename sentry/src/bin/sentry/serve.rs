@@ -6,7 +6,7 @@ use crate::sys;
 use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
 use rsc_proto::transport::{
-    Accepted, ClientCertificates, Guard, Incoming, ListenAddr, Listener, Peer, ServerTls, Tokens,
+    Accepted, ClientCertificates, Guard, Incoming, ListenAddr, Listener, Peer, ServerTls, Tokens, UnixIo,
 };
 use rsc_sentry::confine::close_others;
 use rsc_sentry::confine::sentry::{Needs, confine};
@@ -152,9 +152,7 @@ async fn embedded(
     gofers: Vec<UnixStream>,
 ) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
-    session.set_nonblocking(true).context("the socket of --session-fd is not usable")?;
-    let session =
-        tokio::net::UnixStream::from_std(session).context("the descriptor of --session-fd is no unix socket")?;
+    let session = UnixIo::new(session).context("the socket of --session-fd is not usable")?;
     let (accepted, closed) = Accepted::inherited(session);
     let accepted = futures_util::stream::once(std::future::ready(Ok::<_, Infallible>(accepted)));
     let incoming = accepted.chain(futures_util::stream::pending());
