@@ -27,6 +27,7 @@ finish() {
     [ $code = 0 ] || exit $code
     echo "$PASS passed, $FAIL failed"
     [ $FAIL = 0 ] || exit 1
+    [ $PASS != 0 ] || { echo "no step was run${ONLY:+: none matches ONLY=$ONLY}" >&2; exit 1; }
 }
 
 # marked: processes that this test's containers have left running, `PID NAME`: the mark is in the environment of the runtime, of
