@@ -19,6 +19,8 @@ pub trait ComputeHost {
     fn stdio_poll(&self, index: u32, events: u32, wait: bool) -> LocalBoxFuture<'_, Result<u32, Errno>>;
     /// A terminal request on the caller's descriptor; the structure that it fills, or takes.
     fn stdio_ioctl(&self, index: u32, cmd: u32, data: Bytes) -> LocalBoxFuture<'_, Result<Bytes, Errno>>;
+    /// Nobody in the sandbox has a descriptor of the caller's `index` any more: the compute host may close its own.
+    fn stdio_close(&self, _index: u32) {}
     /// Sends a signal to a task (`tid` not 0) or a thread group of this sandbox.
     fn send_signal(&self, tgid: u32, tid: u32, sig: u32) -> LocalBoxFuture<'_, Result<(), Errno>>;
     /// The text of `/proc/TID/WHAT` (stat, status, maps, …) as the compute host's kernel shows it.

@@ -24,6 +24,9 @@ pub enum EventError {
     /// The new task's id is taken.
     #[error("task {0} was cloned, but exists already")]
     Exists(u32),
+    /// A process that enters has the id of another.
+    #[error("task {0} enters, but exists already")]
+    Enters(u32),
     /// No content.
     #[error("an event of task {0} says nothing")]
     Empty(u32),
@@ -50,7 +53,7 @@ impl Closed {
     }
 }
 
-/// What the first task starts with.
+/// What a task starts with that has no parent in the sandbox: its first, and those that enter it later.
 pub struct Init {
     /// Its credentials.
     pub creds: Credentials,
@@ -67,6 +70,18 @@ pub struct Init {
 impl Kernel {
     /// Enters the first task, with id 1.
     pub fn add_init(&self, init: Init) -> Rc<Task> {
+        self.add_root(1, init)
+    }
+
+    /// Enters a process beside the first one; its tid must be free.
+    pub fn enter(&self, tid: u32, init: Init) -> Result<Rc<Task>, EventError> {
+        if tid == 0 || self.tasks.get(tid).is_some() || self.tasks.group(tid).is_some() {
+            return Err(EventError::Enters(tid));
+        }
+        Ok(self.add_root(tid, init))
+    }
+
+    fn add_root(&self, tid: u32, init: Init) -> Rc<Task> {
         let fds = FdTable::new();
         for (i, file) in init.stdio.into_iter().enumerate() {
             if let Some(file) = file {
@@ -75,10 +90,10 @@ impl Kernel {
             }
         }
         let group = Rc::new(ThreadGroup {
-            tgid: 1,
+            tgid: tid,
             parent: Cell::new(0),
-            pgid: Cell::new(1),
-            sid: Cell::new(1),
+            pgid: Cell::new(tid),
+            sid: Cell::new(tid),
             threads: RefCell::default(),
             rlimits: RefCell::new(init.rlimits),
             exe: RefCell::default(),
@@ -91,7 +106,7 @@ impl Kernel {
             started: Instant::now(),
         });
         self.tasks.add(NewTask {
-            tid: 1,
+            tid,
             group,
             fds,
             fs: init.fs,

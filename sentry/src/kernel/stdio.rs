@@ -77,6 +77,12 @@ impl Inner {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.host.stdio_close(self.index);
+    }
+}
+
 /// One of the caller's descriptors 0, 1 and 2.
 pub struct StdioFile {
     inner: Rc<Inner>,

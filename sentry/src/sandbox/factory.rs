@@ -15,6 +15,7 @@ use super::SessionSandbox;
 use super::remote_host::RemoteHost;
 use crate::fs::gofer::GoferFs;
 use crate::gofer::GoferClient;
+use crate::kernel::file::File;
 use crate::kernel::credentials::{Credentials, cap};
 use crate::kernel::lifecycle::Init;
 use crate::kernel::stdio::StdioFile;
@@ -96,19 +97,56 @@ const GROUPS_MAX: usize = 65_536;
 fn check(sandbox: &v1::Sandbox) -> Result<&v1::Process, OpenError> {
     let invalid = |what: String| OpenError::Invalid(format!("sandbox {:?}: {what}", sandbox.id));
     let process = sandbox.process.as_ref().ok_or_else(|| invalid("it has no process".into()))?;
-    if process.args.is_empty() || process.args.len() > ARGS_MAX || process.env.len() > ARGS_MAX {
-        return Err(invalid(format!("process.args must have 1 to {ARGS_MAX} elements")));
-    }
-    if !process.cwd.starts_with('/') {
-        return Err(invalid(format!("process.cwd {:?} is not absolute", process.cwd)));
-    }
-    if sandbox.mounts.len() > MOUNTS_MAX || process.additional_gids.len() > GROUPS_MAX {
-        return Err(invalid(format!("more than {MOUNTS_MAX} mounts or {GROUPS_MAX} groups")));
-    }
-    if sandbox.stdio.len() > 3 {
-        return Err(invalid("more than 3 standard streams".into()));
+    check_process(process, &sandbox.stdio).map_err(invalid)?;
+    if sandbox.mounts.len() > MOUNTS_MAX {
+        return Err(invalid(format!("more than {MOUNTS_MAX} mounts")));
     }
     Ok(process)
+}
+
+/// What every process of a sandbox has to be.
+fn check_process(process: &v1::Process, stdio: &[v1::Stdio]) -> Result<(), String> {
+    if process.args.is_empty() || process.args.len() > ARGS_MAX || process.env.len() > ARGS_MAX {
+        return Err(format!("process.args must have 1 to {ARGS_MAX} elements"));
+    }
+    if !process.cwd.starts_with('/') {
+        return Err(format!("process.cwd {:?} is not absolute", process.cwd));
+    }
+    if process.additional_gids.len() > GROUPS_MAX {
+        return Err(format!("more than {GROUPS_MAX} groups"));
+    }
+    if stdio.len() > 3 {
+        return Err("more than 3 standard streams".into());
+    }
+    Ok(())
+}
+
+/// The caller's descriptors as files, numbered from `base` on in requests to the compute host.
+fn open_stdio(kernel: &Kernel, about: &[v1::Stdio], base: u32) -> [Option<Rc<File>>; 3] {
+    let mut stdio = [None, None, None];
+    for ((slot, about), index) in stdio.iter_mut().zip(about).zip(base..) {
+        *slot = (!about.closed).then(|| StdioFile::open(kernel.host.clone(), index, *about, kernel.new_ino()));
+    }
+    stdio
+}
+
+/// Enters a process beside the first one; why not, in words for whoever wanted it.
+pub(super) async fn enter(kernel: &Kernel, new: v1::NewProcess) -> Result<(), String> {
+    let process = new.process.ok_or("it has no process")?;
+    check_process(&process, &new.stdio)?;
+    if new.stdio_base.checked_add(3).is_none() {
+        return Err("its standard streams have no numbers".into());
+    }
+    let creds = credentials(&process);
+    let cwd = &process.cwd;
+    let fs = kernel.vfs.context_of(&process, Rc::new(creds.clone())).await;
+    let fs = fs.map_err(|errno| {
+        let reason = nix::errno::Errno::from_raw(errno.number()).desc().to_lowercase();
+        format!("chdir to cwd ({cwd:?}) set in config.json failed: {reason}")
+    })?;
+    let stdio = open_stdio(kernel, &new.stdio, new.stdio_base);
+    let init = Init { creds, fs, rlimits: limits(&process), stdio, no_new_privs: process.no_new_privileges };
+    kernel.enter(new.tid, init).map(drop).map_err(|error| error.to_string())
 }
 
 fn credentials(process: &v1::Process) -> Credentials {
@@ -178,12 +216,7 @@ impl SandboxFactory for KernelFactory {
             });
             *kernel.path.borrow_mut() = search_path(&process.env);
             let fs = kernel.vfs.context(&process).await.map_err(invalid)?;
-            let mut stdio = [None, None, None];
-            for (i, about) in sandbox.stdio.iter().enumerate().filter(|(_, s)| !s.closed) {
-                if let Some(slot) = stdio.get_mut(i) {
-                    *slot = Some(StdioFile::open(host.clone(), i as u32, *about, kernel.new_ino()));
-                }
-            }
+            let stdio = open_stdio(&kernel, &sandbox.stdio, 0);
             kernel.add_init(Init {
                 creds: credentials(&process),
                 fs,

@@ -71,6 +71,13 @@ impl Sandbox for SessionSandbox {
             up::Body::Reply(reply) => {
                 self.host.reply(reply);
             }
+            up::Body::Process(new) => {
+                let (id, kernel, out) = (new.id, Rc::clone(&self.kernel), self.out.clone());
+                self.spawn(async move {
+                    let problem = factory::enter(&kernel, new).await.err().unwrap_or_default();
+                    out.send(down::Body::ProcessReady(v1::ProcessReady { id, problem }));
+                });
+            }
             // The server's own business: it does not hand these on.
             up::Body::Hello(_) | up::Body::Ping(_) | up::Body::Pong(_) | up::Body::Goodbye(_) => {}
         }

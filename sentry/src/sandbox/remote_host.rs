@@ -123,6 +123,12 @@ impl ComputeHost for RemoteHost {
         self.data(What::StdioIoctl(v1::StdioIoctl { index, cmd, data }))
     }
 
+    fn stdio_close(&self, index: u32) {
+        if !self.closed.get() {
+            self.send(0, What::StdioClose(v1::StdioClose { index }));
+        }
+    }
+
     fn send_signal(&self, tgid: u32, tid: u32, sig: u32) -> Fut<'_, Result<(), Errno>> {
         self.done(What::Signal(v1::SendSignal { tgid, tid, sig }))
     }

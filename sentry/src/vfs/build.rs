@@ -195,6 +195,16 @@ impl Vfs {
         Ok(FsContext::new(self.root(), cwd, process.umask))
     }
 
+    /// The same for a process that enters later: its working directory must be there, and is looked up with its own rights.
+    pub async fn context_of(&self, process: &v1::Process, creds: Rc<Credentials>) -> Result<Rc<FsContext>, Errno> {
+        let walker = Walker { creds, ..self.builder() };
+        let cwd = walker.resolve(process.cwd.as_bytes()).await?.0;
+        if !cwd.inode().attr().is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        Ok(FsContext::new(self.root(), cwd, process.umask))
+    }
+
     fn builder(&self) -> Walker<'_> {
         Walker {
             vfs: self,
