@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, Spec};
+use serde::de::DeserializeOwned;
 
 use crate::annotations::{AnnotationError, Annotations};
 use crate::{check, json};
@@ -47,6 +48,9 @@ pub struct Bundle {
 /// Why a bundle can't be run.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
+    /// Something on the command line that stands in for a part of it.
+    #[error("{0}")]
+    Flag(String),
     /// The bundle's directory.
     #[error("bundle {path}: {source}; give the directory that holds config.json with --bundle")]
     Directory {
@@ -102,9 +106,7 @@ impl Bundle {
     /// Loads and checks the bundle in `dir`.
     pub fn load(dir: &Path, permissions: Permissions) -> Result<Self, BundleError> {
         let dir = dir.canonicalize().map_err(|source| BundleError::Directory { path: dir.to_owned(), source })?;
-        let path = dir.join("config.json");
-        let text = read(&path)?;
-        let spec = parse(&path, &text)?;
+        let spec: Spec = load_json(&dir.join("config.json"))?;
         let annotations = match spec.annotations() {
             Some(all) => Annotations::parse(all, permissions.annotations)?,
             None => Annotations::default(),
@@ -134,7 +136,12 @@ fn read(path: &Path) -> Result<String, BundleError> {
     Ok(text)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Spec, BundleError> {
+/// Reads a bounded file of JSON; what is wrong with it is told by the property's name.
+pub(crate) fn load_json<T: DeserializeOwned>(path: &Path) -> Result<T, BundleError> {
+    parse(path, &read(path)?)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, BundleError> {
     json::check_depth(text).map_err(|_| BundleError::TooDeep { path: path.to_owned() })?;
     serde_json::from_str(text).map_err(|error| {
         let mut property = json::one_line(&json::property_at(text, error.line(), error.column()));

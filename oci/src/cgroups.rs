@@ -4,11 +4,12 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
 
 use crate::process::ProcessId;
 
@@ -78,11 +79,13 @@ pub struct Cgroups {
     leaves: Vec<Leaf>,
 }
 
-#[derive(Clone, Debug)]
-struct Leaf {
-    path: PathBuf,
-    /// Empty for version 2.
-    controllers: Vec<String>,
+/// The container's own folder in one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaf {
+    /// The folder.
+    pub path: PathBuf,
+    /// Those of a version 1 hierarchy; empty for version 2.
+    pub controllers: Vec<String>,
 }
 
 impl Cgroups {
@@ -178,6 +181,43 @@ impl Cgroups {
         Ok(current)
     }
 
+    /// The cgroups of a container that exists, from its record.
+    pub fn existing(leaves: &[Leaf]) -> Self {
+        Self { made: Vec::new(), leaves: leaves.to_vec() }
+    }
+
+    /// The container's own folder in each hierarchy.
+    pub fn leaves(&self) -> &[Leaf] {
+        &self.leaves
+    }
+
+    /// Those below them that `names` says: `[CONTROLLER[,CONTROLLER]:]PATH` each. They must exist.
+    pub fn below(&self, names: &[String]) -> Result<Self, CgroupError> {
+        let mut leaves = self.leaves.clone();
+        for name in names {
+            let (controllers, path) = match name.split_once(':') {
+                Some((controllers, path)) => (controllers.split(',').collect(), path),
+                None => (Vec::new(), name.as_str()),
+            };
+            let relative = Path::new(path.trim_start_matches('/'));
+            if relative.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+                return Err(error(relative, "entering")(io::Error::other("it is not below the container's")));
+            }
+            let mut found = false;
+            for (leaf, own) in leaves.iter_mut().zip(&self.leaves) {
+                let meant = |wanted: &&str| own.controllers.iter().any(|name| name == wanted);
+                if controllers.is_empty() || controllers.iter().any(meant) {
+                    leaf.path = own.path.join(relative);
+                    found = true;
+                }
+            }
+            if !found {
+                return Err(error(relative, "entering")(io::Error::other("there is no such controller")));
+            }
+        }
+        Ok(Self { made: Vec::new(), leaves })
+    }
+
     /// Folders to give to [`remove`] later.
     pub fn made(&self) -> &[PathBuf] {
         &self.made
@@ -187,7 +227,7 @@ impl Cgroups {
     pub fn join(&self, pid: i32) -> Result<(), CgroupError> {
         for leaf in &self.leaves {
             let file = leaf.path.join("cgroup.procs");
-            fs::write(&file, pid.to_string()).map_err(error(&file, "adding the container's init"))?;
+            fs::write(&file, pid.to_string()).map_err(error(&file, "adding a process"))?;
         }
         Ok(())
     }

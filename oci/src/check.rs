@@ -97,7 +97,7 @@ fn root(spec: &Spec, bundle: &Path, annotations: &Annotations) -> Result<RootSou
     }
 }
 
-fn process(process: &Process, ignored: &mut Vec<String>) -> Result<(), BundleError> {
+pub(crate) fn process(process: &Process, ignored: &mut Vec<String>) -> Result<(), BundleError> {
     bounded("process.args", process.args().as_ref())?;
     match process.args().as_deref() {
         None | Some([]) => return wrong("process.args", "is empty; name a program"),

@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod cgroups;
 mod check;
 pub mod defaults;
+pub mod exec;
 pub mod id;
 mod json;
 pub mod process;

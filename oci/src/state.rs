@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::annotations::{Loss, Placement, Platform};
+use crate::cgroups::Leaf;
 use crate::id::ContainerId;
 use crate::json::one_line;
 use crate::process::ProcessId;
@@ -117,6 +118,9 @@ pub struct Record {
     pub helpers: Vec<ProcessId>,
     /// Folders of cgroups that were made for it, deepest first in each hierarchy.
     pub cgroups: Vec<PathBuf>,
+    /// Its own folder in each hierarchy, made for it or not.
+    #[serde(default)]
+    pub leaves: Vec<Leaf>,
     /// What `create` resolved.
     pub settings: Settings,
 }
@@ -139,7 +143,7 @@ impl Record {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// No such container.
-    #[error("container {0:?} does not exist")]
+    #[error("container does not exist: {0:?}")]
     NotFound(String),
     /// The id is taken.
     #[error("container with id exists: {0}")]
@@ -392,6 +396,7 @@ mod tests {
             supervisor: None,
             helpers: Vec::new(),
             cgroups: Vec::new(),
+            leaves: Vec::new(),
             settings: Settings {
                 sentry: None,
                 token_file: None,

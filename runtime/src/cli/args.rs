@@ -98,6 +98,11 @@ pub enum Command {
     Create(CreateArgs),
     /// Start the program of a created container
     Start(Id),
+    /// Run one more process in a container
+    #[command(
+        override_usage = "rsc-runtime exec [OPTIONS] ID COMMAND [ARGS]...\n       rsc-runtime exec [OPTIONS] --process FILE ID"
+    )]
+    Exec(ExecArgs),
     /// Print the state of a container as JSON
     State(Id),
     /// Send a signal to a container's init
@@ -169,6 +174,62 @@ pub struct CreateArgs {
     /// Name of the container
     #[arg(value_name = "ID")]
     pub id: String,
+}
+
+/// `exec`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// File with the process, in the form of config.json's; then no COMMAND
+    #[arg(long, short, value_name = "FILE")]
+    pub process: Option<PathBuf>,
+    /// With a terminal
+    #[arg(long, short)]
+    pub tty: bool,
+    /// Unix socket that is sent the terminal's master
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Do not wait for its end
+    #[arg(long, short)]
+    pub detach: bool,
+    /// File for its pid
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<PathBuf>,
+    /// Entry for the environment
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// User, and group
+    #[arg(long, short, value_name = "UID[:GID]")]
+    pub user: Option<String>,
+    /// Further group
+    #[arg(long, short = 'g', value_name = "GID")]
+    pub additional_gids: Vec<u32>,
+    /// Capability to add
+    #[arg(long, short, value_name = "NAME")]
+    pub cap: Vec<String>,
+    /// Programs can't gain privileges
+    #[arg(long)]
+    pub no_new_privs: bool,
+    /// Accepted where SELinux is not active
+    #[arg(long, value_name = "LABEL")]
+    pub process_label: Option<String>,
+    /// Accepted where AppArmor is not active
+    #[arg(long, value_name = "PROFILE")]
+    pub apparmor: Option<String>,
+    /// Descriptors to pass on; only 0 is supported
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Cgroup below the container's
+    #[arg(long, value_name = "[CONTROLLER:]PATH")]
+    pub cgroup: Vec<String>,
+    /// Even if the container is paused
+    #[arg(long)]
+    pub ignore_paused: bool,
+    /// The container, then the program and its arguments
+    #[arg(value_name = "ID COMMAND", trailing_var_arg = true, required = true)]
+    pub words: Vec<String>,
 }
 
 /// `kill`.

@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use rsc_oci::exec::Changes;
 use rsc_oci::{ContainerId, Store, defaults};
 
+use crate::lifecycle::exec::{ExecOptions, What};
 use crate::lifecycle::{self, CreateOptions, LifecycleError};
-use args::{Cli, Command, Common, Global, ListFormat};
+use args::{Cli, Command, Common, ExecArgs, Global, ListFormat};
 use log::Log;
 
 /// What a command needs besides its own arguments.
@@ -31,7 +33,7 @@ pub struct Context {
 
 /// Runs the command in `argv`; what the process is to exit with.
 pub fn main(argv: Vec<OsString>) -> u8 {
-    if argv.iter().skip(1).any(|arg| arg == "--version" || arg == "-v") {
+    if own_words(&argv).any(|arg| arg == "--version" || arg == "-v") {
         return print(&version());
     }
     let cli = match Cli::try_parse_from(with_strace_value(argv)) {
@@ -82,6 +84,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
             lifecycle::create::create(context, &options, false).map(|_| 0)
         }
         Command::Start(args) => lifecycle::start::start(store, &args.id).map(done),
+        Command::Exec(args) => lifecycle::exec::exec(context, exec_options(args)?),
         Command::State(args) => Ok(print(&json(&lifecycle::state::state(store, &args.id)?)?)),
         Command::Kill(args) => lifecycle::kill::kill(store, &args.id, &args.signal, args.all).map(done),
         Command::Delete(args) => lifecycle::delete::delete(store, &args.id, args.force).map(done),
@@ -96,6 +99,41 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         Command::Spec(args) => write_spec(args.bundle.as_deref(), args.for_rootless).map(done),
         Command::Features => Ok(print(&json(&defaults::features())?)),
     }
+}
+
+fn exec_options(args: ExecArgs) -> Result<ExecOptions, LifecycleError> {
+    let refused = |text: &str| LifecycleError::Exec(Box::new(LifecycleError::Unsupported(text.to_owned())));
+    if args.preserve_fds != 0 {
+        return Err(refused(
+            "--preserve-fds is not supported: a workload has no descriptors of the host; leave it out",
+        ));
+    }
+    let mut words = args.words.into_iter();
+    let id = words.next().unwrap_or_default();
+    let what = match args.process {
+        Some(path) => What::File(path),
+        None => What::Changed(Changes {
+            args: words.collect(),
+            terminal: args.tty,
+            cwd: args.cwd,
+            env: args.env,
+            user: args.user,
+            additional_gids: args.additional_gids,
+            capabilities: args.cap,
+            no_new_privileges: args.no_new_privs.then_some(true),
+            apparmor_profile: args.apparmor,
+            selinux_label: args.process_label,
+        }),
+    };
+    Ok(ExecOptions {
+        id,
+        what,
+        detach: args.detach,
+        pid_file: args.pid_file,
+        console_socket: args.console_socket,
+        ignore_paused: args.ignore_paused,
+        cgroups: args.cgroup,
+    })
 }
 
 fn create_options(context: &Context, common: Common, id: ContainerId) -> Result<CreateOptions, LifecycleError> {
@@ -172,11 +210,18 @@ fn misuse(error: &clap::Error) -> u8 {
     1
 }
 
+/// The words before the program of an `exec`, which has flags of its own.
+fn own_words(argv: &[OsString]) -> impl Iterator<Item = &OsString> {
+    argv.iter().skip(1).take_while(|arg| *arg != "exec")
+}
+
 /// `--strace` may stand without a value right before the command, which then is no file's name.
 fn with_strace_value(argv: Vec<OsString>) -> Vec<OsString> {
     let commands = ["run", "create", "start"];
     let mut result = Vec::with_capacity(argv.len() + 1);
-    let mut argv = argv.into_iter().peekable();
+    let own = own_words(&argv).count();
+    let foreign = argv.get(own + 1..).unwrap_or_default().to_vec();
+    let mut argv = argv.into_iter().take(own + 1).peekable();
     while let Some(arg) = argv.next() {
         let bare = arg == "--strace" && argv.peek().is_none_or(|next| commands.iter().any(|name| next == name));
         result.push(arg);
@@ -184,6 +229,7 @@ fn with_strace_value(argv: Vec<OsString>) -> Vec<OsString> {
             result.push(OsString::from("-"));
         }
     }
+    result.extend(foreign);
     result
 }
 

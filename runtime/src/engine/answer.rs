@@ -165,12 +165,14 @@ impl Engine {
         match outcome {
             answer::Outcome::Result(value) => {
                 self.note_result(tid, &call, value);
-                self.reply(id, Reply::Result(value));
+                self.reply(tid, id, Reply::Result(value));
             }
             // Its arguments are registers, which the waiting task cannot change.
-            answer::Outcome::Native(_) => self.reply(id, Reply::Continue),
+            answer::Outcome::Native(_) => self.reply(tid, id, Reply::Continue),
             // These are the control plane's.
-            answer::Outcome::Exec(_) | answer::Outcome::Map(_) => self.reply(id, Reply::Result(-i64::from(libc::EIO))),
+            answer::Outcome::Exec(_) | answer::Outcome::Map(_) => {
+                self.reply(tid, id, Reply::Result(-i64::from(libc::EIO)))
+            }
         }
     }
 
@@ -224,10 +226,9 @@ impl Engine {
     }
 
     fn note_result(&mut self, tid: i32, call: &Call, value: i64) {
-        if tid == self.init
-            && value < 0
+        if value < 0
             && call.nr == crate::platform::numbers::EXECVE
-            && let Some(starting) = &mut self.starting
+            && let Some(starting) = self.starting.get_mut(&tid)
         {
             let errno = i32::try_from(-value).unwrap_or(libc::EIO);
             // The first that is not simply "not there" is what a person wants to know.

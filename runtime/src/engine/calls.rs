@@ -19,7 +19,11 @@ use rsc_proto::{
     table::marshal::gather,
     v1::{self, up},
 };
-use std::{os::fd::AsFd, time::Instant};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    rc::Rc,
+    time::Instant,
+};
 
 /// The restart code which breaks a notification off: the task is about to be stopped, and nobody sees it.
 const BREAK_OFF: i64 = -512;
@@ -46,8 +50,7 @@ impl Engine {
             return ptrace::resume(tid, Resume::Continue, 0);
         }
         if nr == numbers::EXIT_GROUP
-            && tid == self.init
-            && let Some(Starting { errno }) = self.starting.take()
+            && let Some(Starting { errno }) = self.starting.remove(&tid)
         {
             return self.fail_start(tid, regs, errno.unwrap_or(libc::ENOENT));
         }
@@ -62,13 +65,19 @@ impl Engine {
         Ok(())
     }
 
-    /// A notification is there. Call it when poll(2) on the listener says so.
+    /// A notification of init's filter is there. Call it when poll(2) on the listener says so.
     pub fn on_notification(&mut self) {
-        match seccomp::receive(self.listener.as_fd()) {
+        let listener = Rc::clone(&self.listener);
+        self.on_notification_from(listener.as_fd());
+    }
+
+    /// A notification is there.
+    pub(super) fn on_notification_from(&mut self, listener: BorrowedFd<'_>) {
+        match seccomp::receive(listener) {
             Ok(notification) => {
                 let id = notification.id;
                 if let Err(Gone) = self.notified(&notification) {
-                    self.reply(id, Reply::Result(-i64::from(libc::ENOSYS)));
+                    reply_to(listener, id, Reply::Result(-i64::from(libc::ENOSYS)));
                 }
             }
             // It went away in between.
@@ -85,13 +94,13 @@ impl Engine {
             return match &mut task.state {
                 State::Mapping(mapping) => {
                     let Mapping { fd, slot, .. } = &**mapping;
-                    let added = seccomp::add_fd(self.listener.as_fd(), notification.id, fd.as_fd(), *slot);
-                    self.answer_magic(notification.id, added);
+                    let added = seccomp::add_fd(task.listener.as_fd(), notification.id, fd.as_fd(), *slot);
+                    self.answer_magic(tid, notification.id, added);
                     Ok(())
                 }
                 State::Loading(loading) => {
-                    let added = loading.add_fds(self.listener.as_fd(), notification.id);
-                    self.answer_magic(notification.id, added);
+                    let added = loading.add_fds(task.listener.as_fd(), notification.id);
+                    self.answer_magic(tid, notification.id, added);
                     Ok(())
                 }
                 // The workload tries the number itself.
@@ -115,17 +124,15 @@ impl Engine {
         Ok(())
     }
 
-    fn answer_magic(&mut self, id: u64, added: nix::Result<()>) {
+    fn answer_magic(&mut self, tid: i32, id: u64, added: nix::Result<()>) {
         self.counters.count(Column::Own, numbers::MAGIC);
         let result = added.map_or_else(|errno| -i64::from(errno as i32), |()| 0);
-        self.reply(id, Reply::Result(result));
+        self.reply(tid, id, Reply::Result(result));
     }
 
-    pub(super) fn reply(&mut self, id: u64, reply: Reply) {
-        match seccomp::reply(self.listener.as_fd(), id, reply) {
-            // Killed meanwhile.
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => tracing::warn!("cannot answer a notification: {errno}"),
+    pub(super) fn reply(&self, tid: i32, id: u64, reply: Reply) {
+        if let Some(task) = self.tasks.get(&tid) {
+            reply_to(task.listener.as_fd(), id, reply);
         }
     }
 
@@ -217,7 +224,7 @@ impl Engine {
                 // First the trap that stops it, so that the broken-off call cannot reach the program.
                 ptrace::interrupt(tid)?;
                 task.state = State::Leaving;
-                self.reply(id, Reply::Result(BREAK_OFF));
+                self.reply(tid, id, Reply::Result(BREAK_OFF));
                 Ok(())
             }
             _ => Ok(()),
@@ -264,11 +271,11 @@ impl Engine {
         if mask == 0 { (numbers::PAUSE, args) } else { (numbers::PPOLL, [0, 0, 0, mask, 8, 0]) }
     }
 
-    /// The container's program could not be executed: init ends with the status that shells give.
+    /// A process's first program could not be executed: it ends with the status that shells give.
     fn fail_start(&mut self, tid: i32, mut regs: Registers, errno: i32) -> Result<(), Gone> {
         regs.rdi = if matches!(errno, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 };
         ptrace::set_registers(tid, &regs)?;
-        self.observer.start_failed(errno);
+        self.observer.start_failed(tid, errno);
         self.counters.count(Column::Own, numbers::EXIT_GROUP);
         ptrace::resume(tid, Resume::Continue, 0)
     }
@@ -277,6 +284,14 @@ impl Engine {
         if let Some(task) = self.tasks.get(&tid) {
             let _ = process::tgkill(task.tgid, tid, signal);
         }
+    }
+}
+
+fn reply_to(listener: BorrowedFd<'_>, id: u64, reply: Reply) {
+    match seccomp::reply(listener, id, reply) {
+        // Killed meanwhile.
+        Ok(()) | Err(Errno::ENOENT) => {}
+        Err(errno) => tracing::warn!("cannot answer a notification: {errno}"),
     }
 }
 

@@ -73,6 +73,24 @@ pub async fn drive(engine: &RefCell<Engine>) -> io::Result<i32> {
     }
 }
 
+/// Serves the filter of a process that has joined, until no task has that filter any more.
+pub async fn listen(engine: &RefCell<Engine>, listener: OwnedFd) -> io::Result<()> {
+    let listener = watch(listener)?;
+    loop {
+        let mut ready = listener.readable().await?;
+        while pending(listener.as_fd()) {
+            engine.borrow_mut().on_notification_from(listener.as_fd());
+        }
+        if ready.ready().is_read_closed() {
+            return Ok(());
+        }
+        ready.clear_ready();
+        while pending(listener.as_fd()) {
+            engine.borrow_mut().on_notification_from(listener.as_fd());
+        }
+    }
+}
+
 fn pending(listener: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(listener, PollFlags::POLLIN)];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1))

@@ -164,19 +164,24 @@ impl Engine {
 
     /// Lets the container's program begin: init leaves the loader's first instruction to execute it.
     pub fn start(&mut self) {
-        let init = self.init;
-        if !matches!(self.tasks.get(&init).map(|task| &task.state), Some(State::Held)) {
+        let (program, path) = (std::mem::take(&mut self.options.program), std::mem::take(&mut self.options.path));
+        self.start_root(self.init, &program, &path);
+    }
+
+    /// Lets a process that is held in the loader begin with `program`, looked for in `path`. None is held: nothing happens.
+    pub fn start_root(&mut self, pid: i32, program: &[u8], path: &[u8]) {
+        if !matches!(self.tasks.get(&pid).map(|task| &task.state), Some(State::Held)) {
             return;
         }
-        self.starting = Some(Starting::default());
-        self.set_state(init, State::Running);
-        if self.begin_start(init).is_none() {
-            let _ = process::kill(init, libc::SIGKILL);
+        self.starting.insert(pid, Starting::default());
+        self.set_state(pid, State::Running);
+        if self.begin_start(pid, program, path).is_none() {
+            let _ = process::kill(pid, libc::SIGKILL);
         }
     }
 
     /// Writes the loader's first script: `execve` of each place where the program may be, and an exit if there is none.
-    fn begin_start(&mut self, init: i32) -> Option<()> {
+    fn begin_start(&mut self, init: i32, program: &[u8], path: &[u8]) -> Option<()> {
         let mut regs = ptrace::registers(init).ok()?;
         let mut memory = Memory(init);
         let vectors = Vectors::read(&mut memory, regs.rsp)?;
@@ -184,7 +189,7 @@ impl Engine {
         let mut builder = Builder::new(regs.rsp);
         builder.skip(256)?;
         let mut steps = Vec::new();
-        for candidate in candidates(&self.options.program, &self.options.path) {
+        for candidate in candidates(program, path) {
             let path = builder.string(&candidate)?;
             steps.push(Step::May(numbers::EXECVE, [path, argv, envp, 0, 0, 0]));
         }

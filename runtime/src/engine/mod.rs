@@ -9,6 +9,7 @@ mod calls;
 mod drive;
 mod exec;
 mod image;
+mod join;
 mod map;
 mod memory;
 mod observe;
@@ -19,15 +20,17 @@ mod stack;
 mod stops;
 mod task;
 
-pub use drive::drive;
+pub use drive::{drive, listen};
 pub use observe::{CallRecord, Column, Counters, Observer, Outcome};
 
 use crate::{jail::loader::TRANSIENT_FDS, platform::Attached};
+use join::Joining;
 use rsc_proto::v1::{self, up};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     io,
     os::fd::OwnedFd,
+    rc::Rc,
     time::{Duration, Instant},
 };
 use task::{State, Task};
@@ -80,7 +83,7 @@ impl Options {
     }
 }
 
-/// The program that a container starts with, while it has not been executed.
+/// The program that a process begins with, while it has not been executed.
 #[derive(Debug, Default)]
 struct Starting {
     /// What the attempts came to so far.
@@ -93,7 +96,8 @@ pub struct Engine {
     files: Box<dyn FileSources>,
     observer: Box<dyn Observer>,
     options: Options,
-    listener: OwnedFd,
+    /// Of init's filter.
+    listener: Rc<OwnedFd>,
     /// Parks in `pause` pass the filter.
     native_pause: bool,
     init: i32,
@@ -117,7 +121,12 @@ pub struct Engine {
     unclean: HashSet<i32>,
     next_call: u64,
     next_event: u64,
-    starting: Option<Starting>,
+    /// Processes that are about to execute their first program, by host tid.
+    starting: HashMap<i32, Starting>,
+    /// Processes on their way into the workload.
+    joining: HashMap<i32, Joining>,
+    /// Those that are in it, and have ended when this is told.
+    roots: HashSet<i32>,
     /// Exits are not held for the sentry any more.
     released: bool,
     frozen: bool,
@@ -136,13 +145,14 @@ impl Engine {
         files: Box<dyn FileSources>,
         observer: Box<dyn Observer>,
     ) -> Engine {
-        let init = Task::new(attached.init, attached.init, 1, 1, State::Held);
+        let listener = Rc::new(attached.listener);
+        let init = Task::new(attached.init, attached.init, 1, 1, State::Held, Rc::clone(&listener));
         Engine {
             upstream,
             files,
             observer,
             options,
-            listener: attached.listener,
+            listener,
             native_pause: attached.native_pause,
             init: attached.init,
             tasks: [(attached.init, init)].into(),
@@ -156,7 +166,9 @@ impl Engine {
             unclean: HashSet::new(),
             next_call: 1,
             next_event: 1,
-            starting: None,
+            starting: HashMap::new(),
+            joining: HashMap::new(),
+            roots: HashSet::new(),
             released: false,
             frozen: false,
             frozen_stops: Vec::new(),

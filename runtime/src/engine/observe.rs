@@ -42,10 +42,14 @@ pub struct CallRecord<'a> {
 pub trait Observer {
     /// A call was answered.
     fn call(&mut self, _call: &CallRecord<'_>) {}
-    /// The container's program was executed.
-    fn started(&mut self) {}
-    /// The container's program could not be executed; init ends with 127 or 126.
-    fn start_failed(&mut self, _errno: i32) {}
+    /// The first program of a process, init or one that joined, was executed. By host pid, as below.
+    fn started(&mut self, _pid: i32) {}
+    /// It could not be executed; the process ends with 127 or 126.
+    fn start_failed(&mut self, _pid: i32, _errno: i32) {}
+    /// A process that joins is held in the loader; its id as the workload sees it.
+    fn joined(&mut self, _pid: i32, _name: u32) {}
+    /// A process that joins, or has joined, has ended.
+    fn root_ended(&mut self, _pid: i32) {}
     /// A child of the supervisor which is no task has ended: its pid and wait(2) status.
     fn child_ended(&mut self, _pid: i32, _status: i32) {}
     /// Something the sentry said was refused.

@@ -13,6 +13,7 @@ use crate::{
 };
 use nix::errno::Errno;
 use rsc_proto::v1::{self, task_event::What};
+use std::rc::Rc;
 
 impl Engine {
     /// Takes in everything that tasks have to say. Call it whenever SIGCHLD came.
@@ -41,6 +42,9 @@ impl Engine {
     fn on_stop(&mut self, tid: i32, signal: i32, event: i32) -> Result<(), Gone> {
         tracing::trace!(tid, signal, event, state = ?self.tasks.get(&tid).map(|task| &task.state), "stop");
         if !self.tasks.contains_key(&tid) {
+            if self.joining.contains_key(&tid) {
+                return self.on_join_stop(tid, signal, event);
+            }
             if event == libc::PTRACE_EVENT_EXIT {
                 // Its parent was killed before its own event: nobody will ever tell of this child.
                 self.embryos.remove(&tid);
@@ -165,6 +169,7 @@ impl Engine {
         };
         let Some(parent) = self.tasks.get(&tid) else { return Ok(()) };
         let (parent_name, parent_tgid, parent_group) = (parent.name, parent.tgid, parent.group);
+        let listener = Rc::clone(&parent.listener);
         let (how, mappings) = match parent.state {
             State::Native { report: Some(_), mappings } => (Resume::ToExit, Some(mappings)),
             State::Native { report: None, mappings } => (Resume::Continue, Some(mappings)),
@@ -177,7 +182,7 @@ impl Engine {
         if let Some(name) = procfs::name_of(child) {
             let thread = flags & libc::CLONE_THREAD as u64 != 0;
             let (tgid, group) = if thread { (parent_tgid, parent_group) } else { (child, name) };
-            self.tasks.insert(child, Task::new(child, tgid, name, group, State::New));
+            self.tasks.insert(child, Task::new(child, tgid, name, group, State::New, listener));
             self.names.insert(name, child);
             self.event(parent_name, 0, What::Cloned(v1::Cloned { child: name, flags, child_tgid: group }));
             if let Some(signal) = self.embryos.remove(&child) {
@@ -236,6 +241,10 @@ impl Engine {
         if self.embryos.remove(&tid).is_some() {
             return;
         }
+        if self.joining.remove(&tid).is_some() {
+            self.observer.root_ended(tid);
+            return;
+        }
         if !self.tasks.contains_key(&tid) {
             self.observer.child_ended(tid, status);
             return;
@@ -254,8 +263,11 @@ impl Engine {
         if !task.exit_told {
             self.event(task.name, 0, What::Exited(v1::Exited { status, last }));
         }
+        self.starting.remove(&tid);
         if tid == self.init {
             self.ended = Some(status);
+        } else if self.roots.remove(&tid) {
+            self.observer.root_ended(tid);
         }
     }
 
@@ -285,8 +297,8 @@ impl Engine {
             return Ok(());
         };
         self.event(name, 0, What::Execed(v1::Execed { former_tid: former_name.unwrap_or(name) }));
-        if tid == self.init && self.starting.take().is_some() {
-            self.observer.started();
+        if self.starting.remove(&tid).is_some() {
+            self.observer.started(tid);
         }
         self.load(tid, &plan)
     }

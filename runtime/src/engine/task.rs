@@ -9,7 +9,7 @@ use rsc_proto::{
     table::marshal::OutRanges,
     v1::{Answer, Segment},
 };
-use std::time::Instant;
+use std::{os::fd::OwnedFd, rc::Rc, time::Instant};
 
 /// A thread of the workload, by whatever the tracer needs to know of it.
 #[derive(Debug)]
@@ -31,11 +31,24 @@ pub(super) struct Task {
     pub(super) restarts: Option<OutRanges>,
     /// The sentry knows that it has ended.
     pub(super) exit_told: bool,
+    /// Of its filter, which children inherit.
+    pub(super) listener: Rc<OwnedFd>,
 }
 
 impl Task {
-    pub(super) fn new(tid: i32, tgid: i32, name: u32, group: u32, state: State) -> Task {
-        Task { tid, tgid, name, group, state, call: None, group_stopped: false, restarts: None, exit_told: false }
+    pub(super) fn new(tid: i32, tgid: i32, name: u32, group: u32, state: State, listener: Rc<OwnedFd>) -> Task {
+        Task {
+            tid,
+            tgid,
+            name,
+            group,
+            state,
+            call: None,
+            group_stopped: false,
+            restarts: None,
+            exit_told: false,
+            listener,
+        }
     }
 }
 

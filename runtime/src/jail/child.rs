@@ -1,7 +1,7 @@
 //! What the new process does to itself, in order, from its first instruction to the loader.
 
 use super::{JailConfig, loader::LOADER_FD};
-use crate::sys::{process, seccomp};
+use crate::sys::{host, process, seccomp};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -29,9 +29,18 @@ fn step<T>(doing: &str, result: nix::Result<T>) -> Result<T, String> {
     result.map_err(|errno| format!("{doing}: {}", errno.desc()))
 }
 
+/// How a process comes into the jail.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entry<'a> {
+    /// It is the first one, and makes the jail's root.
+    First,
+    /// It has joined the namespaces. The terminal, if any, becomes the controlling one of its session.
+    Joined(Option<BorrowedFd<'a>>),
+}
+
 /// Sets up and waits; never returns.
-pub(super) fn run(config: &JailConfig, control: OwnedFd, loader: &OwnedFd) -> ! {
-    let error = match set_up(config, &control, loader) {
+pub(super) fn run(config: &JailConfig, control: OwnedFd, loader: &OwnedFd, entry: Entry<'_>) -> ! {
+    let error = match set_up(config, &control, loader, entry) {
         Ok(()) => confine(config),
         Err(error) => {
             report(control.as_raw_fd(), &error);
@@ -46,7 +55,7 @@ fn report(socket: i32, text: &str) {
     let _ = send(socket, text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
 }
 
-fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd) -> Step {
+fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry<'_>) -> Step {
     let mut word = [0; 16];
     let length = step("wait for the map of ids", recv(control.as_raw_fd(), &mut word, MsgFlags::empty()))?;
     if word.get(..length) != Some(MAPPED) {
@@ -54,6 +63,9 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd) -> Step {
         return Err("the map of ids was not written".into());
     }
     step("start a session", setsid())?;
+    if let Entry::Joined(Some(terminal)) = entry {
+        step("take the terminal", host::set_controlling_terminal(terminal))?;
+    }
     reset_signals()?;
     // Refused where the user had to give up setgroups to map its group; then these groups are the caller's own.
     let _ = setgroups(&[]);
@@ -62,7 +74,10 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd) -> Step {
     step("take on the user id", setresuid(uid, uid, uid))?;
     // Changing ids made the process undumpable, and its supervisor could not seize it.
     step("become dumpable", process::prctl(libc::PR_SET_DUMPABLE, 1))?;
-    empty_root()?;
+    match entry {
+        Entry::First => empty_root()?,
+        Entry::Joined(_) => step("enter the empty root", chdir("/"))?,
+    }
     step("set no_new_privs", process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
     step("drop all capabilities", process::drop_capabilities())?;
     keep_descriptors(control.as_fd(), loader.as_fd())

@@ -6,7 +6,10 @@
 //! supervisor holds it until the container starts. Where a step fails the caller gets an error and nothing is left behind.
 
 mod child;
+mod join;
 pub(crate) mod loader;
+
+pub use join::{Joiner, enter};
 
 use crate::sys::process::{self, Forked};
 use nix::{
@@ -135,7 +138,7 @@ pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
     match process::fork_into(namespaces).map_err(JailError::Namespaces)? {
         Forked::Child => {
             drop(ours);
-            child::run(config, theirs, &loader)
+            child::run(config, theirs, &loader, child::Entry::First)
         }
         Forked::Parent(pid) => {
             drop(theirs);
@@ -166,10 +169,21 @@ fn prepare(config: &JailConfig, jail: &Jail) -> Result<(), JailError> {
     let socket = jail.control.as_raw_fd();
     let host = |doing| move |error| JailError::Host { doing, error };
     send(socket, child::MAPPED, nix::sys::socket::MsgFlags::MSG_NOSIGNAL).map_err(host("talk to the jail"))?;
+    await_ready(jail)
+}
+
+fn await_ready(jail: &Jail) -> Result<(), JailError> {
     match read_report(jail)? {
         report if report == child::READY => Ok(()),
         report => Err(JailError::Inside(String::from_utf8_lossy(&report).into_owned())),
     }
+}
+
+/// The one id that the jail of `init` knows, from its map (`uid_map`, `gid_map`).
+fn maps_of(init: i32, map: &'static str) -> Result<u32, JailError> {
+    let text = fs::read_to_string(format!("/proc/{init}/{map}")).unwrap_or_default();
+    let first = text.split_whitespace().next().and_then(|id| id.parse().ok());
+    first.ok_or(JailError::Host { doing: "read the container's map of ids", error: Errno::ESRCH })
 }
 
 /// The jail's next word; an error if it has ended.

@@ -29,6 +29,25 @@ const PATIENCE_SECONDS: i64 = 60;
 pub enum Request {
     /// Let the workload's program run.
     Start,
+    /// Take over a process that waits in the jail. With it come a memory file with its `process` (config.json's), its end of the
+    /// jail's socket, and those of its 0, 1 and 2 that are open. Done: it is held in the loader.
+    Enter {
+        /// Its pid on the host.
+        pid: i32,
+        /// Which of 0, 1 and 2 come along.
+        stdio: [bool; 3],
+    },
+    /// Let its program run. On the connection of the `Enter`; should that end before, the process is killed.
+    Release {
+        /// Its pid on the host.
+        pid: i32,
+    },
+    /// What a connection's end means.
+    #[serde(skip)]
+    Abandon {
+        /// The pid on the host of the process that it was about.
+        pid: i32,
+    },
 }
 
 /// What the supervisor answers.
@@ -152,15 +171,31 @@ pub fn accept(listener: RawFd) -> io::Result<Option<OwnedFd>> {
 
 /// Asks the supervisor of the container in `dir`.
 pub fn ask(dir: &Path, request: &Request) -> io::Result<Reply> {
-    let (_held, path) = short_path(dir)?;
-    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE_SECONDS, 0))?;
-    connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
-    let channel = Channel(socket);
-    channel.send(request, &[])?;
-    match channel.receive()? {
-        Some((reply, _)) => Ok(reply),
-        None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the supervisor has ended")),
+    let conversation = Conversation::begin(dir)?;
+    setsockopt(&conversation.0.0, sockopt::ReceiveTimeout, &TimeVal::new(PATIENCE_SECONDS, 0))?;
+    conversation.ask(request, &[])
+}
+
+/// Several requests on one connection.
+#[derive(Debug)]
+pub struct Conversation(Channel);
+
+impl Conversation {
+    /// With the supervisor of the container in `dir`.
+    pub fn begin(dir: &Path) -> io::Result<Self> {
+        let (_held, path) = short_path(dir)?;
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
+        Ok(Self(Channel(socket)))
+    }
+
+    /// One request and its answer.
+    pub fn ask(&self, request: &Request, fds: &[RawFd]) -> io::Result<Reply> {
+        self.0.send(request, fds)?;
+        match self.0.receive()? {
+            Some((reply, _)) => Ok(reply),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the supervisor has ended")),
+        }
     }
 }
 

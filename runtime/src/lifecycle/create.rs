@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rsc_oci::cgroups::{Cgroups, Hierarchies};
+use rsc_oci::spec::Process;
 use rsc_oci::state::{Locked, write_atomically};
 use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage};
 
@@ -89,6 +90,7 @@ fn first_record(context: &Context, options: &CreateOptions, bundle: &Bundle) -> 
         supervisor: None,
         helpers: Vec::new(),
         cgroups: Vec::new(),
+        leaves: Vec::new(),
         settings: settings::resolve(&context.global, &bundle.annotations),
     }
 }
@@ -110,7 +112,7 @@ fn make(
     record.init = ProcessId::of(jail.pid);
     locked.save(record)?;
     cgroups.join(jail.pid)?;
-    adjust_oom_score(bundle, jail.pid)?;
+    adjust_oom_score(bundle.spec.process().as_ref(), jail.pid)?;
     let (ours, theirs) = Channel::pair().map_err(LifecycleError::io("making", "a socket pair"))?;
     let seat = Seat {
         id: record.id.clone(),
@@ -154,6 +156,7 @@ fn make_cgroups(bundle: &Bundle, locked: &Locked, record: &mut Record) -> Result
         Err(error) => return Err(error.into()),
     };
     record.cgroups = cgroups.made().to_vec();
+    record.leaves = cgroups.leaves().to_vec();
     locked.save(record)?;
     if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
         cgroups.limit(resources)?;
@@ -168,17 +171,10 @@ fn stdio(
     bundle: &Bundle,
     terminal: bool,
 ) -> Result<([Option<OwnedFd>; 3], Option<OwnedFd>), LifecycleError> {
-    let copy = |fd: &OwnedFd| fd.try_clone().map_err(LifecycleError::io("copying", "a descriptor"));
     if !terminal {
         return Ok(([own(0), own(1), own(2)], None));
     }
-    let size = bundle.spec.process().as_ref().and_then(|process| process.console_size());
-    let size = size.map(|size| {
-        let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
-        (cells(size.height()), cells(size.width()))
-    });
-    let pty = Pty::open(size)?;
-    let slaves = [Some(copy(&pty.slave)?), Some(copy(&pty.slave)?), Some(copy(&pty.slave)?)];
+    let (slaves, pty) = Pty::for_process(bundle.spec.process().as_ref().unwrap_or(&Process::default()))?;
     match &options.console_socket {
         Some(path) => {
             pty.send_master(path)?;
@@ -213,8 +209,9 @@ fn jail_config(bundle: &Bundle) -> JailConfig {
     }
 }
 
-fn adjust_oom_score(bundle: &Bundle, pid: i32) -> Result<(), LifecycleError> {
-    let Some(score) = bundle.spec.process().as_ref().and_then(|process| process.oom_score_adj()) else { return Ok(()) };
+/// Gives a process the score that its specification asks for.
+pub(super) fn adjust_oom_score(process: Option<&Process>, pid: i32) -> Result<(), LifecycleError> {
+    let Some(score) = process.and_then(|process| process.oom_score_adj()) else { return Ok(()) };
     let path = format!("/proc/{pid}/oom_score_adj");
     match fs::write(&path, score.to_string()) {
         // Lowering needs a privilege. What it has already needs none.

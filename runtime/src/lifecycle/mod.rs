@@ -4,6 +4,7 @@
 pub mod control;
 pub mod create;
 pub mod delete;
+pub mod exec;
 pub mod kill;
 pub mod run;
 pub mod start;
@@ -40,6 +41,15 @@ pub enum LifecycleError {
     /// Something that runc can do and we can't.
     #[error("{0}")]
     Unsupported(String),
+    /// Something that makes no sense.
+    #[error("{0}")]
+    Refused(String),
+    /// A process of `exec` could not be started.
+    #[error("unable to start container process: {0}")]
+    Start(String),
+    /// `exec` failed.
+    #[error("exec failed: {0}")]
+    Exec(Box<LifecycleError>),
     /// A signal for a container without processes.
     #[error("container not running")]
     NotRunning,
@@ -80,6 +90,8 @@ impl LifecycleError {
         match self {
             Self::ProgramMissing(_) => 127,
             Self::ProgramUnusable(_) => 126,
+            // As runc, and unlike anything that a program is likely to end with.
+            Self::Exec(_) => 255,
             _ => 1,
         }
     }

@@ -62,7 +62,8 @@ pub fn run(context: &Context, options: &CreateOptions, detach: bool, keep: bool)
     status
 }
 
-fn block_signals() -> Result<SignalFd, LifecycleError> {
+/// Blocks signals, to be received by what is returned.
+pub(super) fn block_signals() -> Result<SignalFd, LifecycleError> {
     let mut signals = SigSet::all();
     // Faults are ours, and children's ends are seen through pidfds.
     for own in [Signal::SIGCHLD, Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGTRAP] {
@@ -73,8 +74,8 @@ fn block_signals() -> Result<SignalFd, LifecycleError> {
         .map_err(LifecycleError::io("receiving", "signals"))
 }
 
-/// Waits for init, our child, and reaps it.
-fn wait(init: ProcessId, signals: &SignalFd, mut relay: Option<&mut Relay>) -> Result<u8, LifecycleError> {
+/// Waits for a child, passing signals and the terminal's bytes on, and reaps it.
+pub(super) fn wait(init: ProcessId, signals: &SignalFd, mut relay: Option<&mut Relay>) -> Result<u8, LifecycleError> {
     let end = signal::pidfd_open(init.pid).map_err(LifecycleError::io("watching", "the container's init"))?;
     loop {
         let mut interests =

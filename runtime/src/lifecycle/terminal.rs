@@ -14,6 +14,8 @@ use nix::sys::socket::{
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
+use rsc_oci::spec::Process;
+
 use super::LifecycleError;
 use crate::sys::host;
 
@@ -39,6 +41,17 @@ impl Pty {
             host::set_window_size(pty.slave.as_fd(), &size).map_err(failed())?;
         }
         Ok(Self { master: pty.master, slave: pty.slave })
+    }
+
+    /// One for a process of a specification, and its three descriptors.
+    pub fn for_process(process: &Process) -> Result<([Option<OwnedFd>; 3], Self), LifecycleError> {
+        let size = process.console_size().map(|size| {
+            let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
+            (cells(size.height()), cells(size.width()))
+        });
+        let pty = Self::open(size)?;
+        let copy = || pty.slave.try_clone().map_err(LifecycleError::io("copying", "a descriptor"));
+        Ok(([Some(copy()?), Some(copy()?), Some(copy()?)], pty))
     }
 
     /// Sends the master to the socket at `path`, as runc does: with the terminal's name as data.

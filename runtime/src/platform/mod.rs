@@ -148,6 +148,11 @@ pub enum AttachError {
 /// Largest message that carries a filter: 4096 instructions and a header.
 pub(crate) const FILTER_MESSAGE_MAX: usize = 4096 * 8 + 1;
 
+/// The message that hands a filter to the jail.
+pub(crate) fn filter_message(filter: &Filter) -> Result<Vec<u8>, filter::FilterError> {
+    Ok(encode_filter(&filter.compile()?, filter.platform == Platform::Seccomp))
+}
+
 fn encode_filter(program: &[Instruction], killable: bool) -> Vec<u8> {
     let mut bytes = vec![u8::from(killable)];
     for instruction in program {
@@ -192,7 +197,7 @@ pub fn attach(jail: &Jail, filter: &Filter) -> Result<Attached, AttachError> {
 fn take_over(jail: &Jail, filter: &Filter) -> Result<Attached, AttachError> {
     let host = |doing| move |error| AttachError::Host { doing, error };
     let init = jail.pid;
-    let message = encode_filter(&filter.compile()?, filter.platform == Platform::Seccomp);
+    let message = filter_message(filter)?;
     ptrace::seize(init).map_err(|errno| match ProcessId::of(init) {
         // A zombie can't be traced either, but then that is not what went wrong.
         Some(process) if process.is_alive() => AttachError::Seize(errno),

@@ -6,7 +6,10 @@
 mod file;
 mod terminal;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use nix::errno::Errno;
@@ -14,16 +17,29 @@ use rsc_proto::v1;
 
 use file::StdioFile;
 
-/// The three descriptors; one may be missing.
-#[derive(Debug)]
+/// The descriptors of all processes that came from outside, by number: those of init are 0, 1 and 2.
+#[derive(Debug, Default)]
 pub struct Stdio {
-    files: [Option<StdioFile>; 3],
+    files: RefCell<BTreeMap<u32, Rc<StdioFile>>>,
 }
 
 impl Stdio {
     /// Takes over the descriptors. In a runtime.
     pub fn new(fds: [Option<OwnedFd>; 3]) -> Self {
-        Self { files: fds.map(|fd| fd.map(StdioFile::new)) }
+        let stdio = Self::default();
+        stdio.add(0, fds);
+        stdio
+    }
+
+    /// Takes over those of one more process, numbered from `base` on. In a runtime.
+    pub fn add(&self, base: u32, fds: [Option<OwnedFd>; 3]) {
+        let files = fds.into_iter().zip(base..).filter_map(|(fd, index)| Some((index, Rc::new(StdioFile::new(fd?)))));
+        self.files.borrow_mut().extend(files);
+    }
+
+    /// Closes one. A poll that waits for it has to be ended first.
+    pub fn close(&self, index: u32) {
+        self.files.borrow_mut().remove(&index);
     }
 
     /// What they are, for the sentry.
@@ -33,9 +49,8 @@ impl Stdio {
             .collect()
     }
 
-    fn file(&self, index: u32) -> nix::Result<&StdioFile> {
-        let slot = usize::try_from(index).ok().and_then(|index| self.files.get(index));
-        slot.and_then(Option::as_ref).ok_or(Errno::EBADF)
+    fn file(&self, index: u32) -> nix::Result<Rc<StdioFile>> {
+        self.files.borrow().get(&index).cloned().ok_or(Errno::EBADF)
     }
 
     /// Reads what is there, at most `len` bytes; nothing at the end. `EAGAIN` when it would wait.

@@ -12,10 +12,12 @@ use rsc_oci::{Loss, Placement};
 use rsc_proto::transport::Dialer;
 use rsc_proto::v1::{Welcome, down};
 use tokio::runtime::LocalOptions;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::control::Asked;
+use super::entering::Entrance;
 use super::helpers::{self, Net};
-use super::observer::{Starting, Watch};
+use super::observer::{Entering, Starting, Watch};
 use super::reverse::Reverse;
 use super::strace::Strace;
 use super::upstream::Upstream;
@@ -24,7 +26,7 @@ use crate::arena::Arena;
 use crate::engine::{self, Engine};
 use crate::lifecycle::control::{FromSupervisor, Reply, Request};
 use crate::lifecycle::state::SESSION;
-use crate::platform::{self, Attached, Choice, Platform, filter::Filter};
+use crate::platform::{self, Choice, Platform, filter::Filter};
 use crate::session::{SessionClient, SessionConfig, SessionEvent, SessionHandle};
 use crate::stdio::Stdio;
 
@@ -55,9 +57,14 @@ struct Supervisor {
     seat: Seat,
     engine: Rc<RefCell<Engine>>,
     upstream: Upstream,
-    reverse: Reverse,
+    reverse: Rc<Reverse>,
     strace: Option<Strace>,
     starting: Starting,
+    entrance: Entrance,
+    /// What the engine says of processes that enter.
+    entering: mpsc::UnboundedReceiver<Entering>,
+    /// The container's program.
+    program: Vec<u8>,
     lost: Cell<bool>,
 }
 
@@ -74,7 +81,9 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     plan.sandbox.stdio = Stdio::describe(&seat.stdio);
     let process = plan.sandbox.process.clone().unwrap_or_default();
     let (session, welcome, donors) = connect(&seat, plan).await?;
-    let attached = attach(&seat, platform, &welcome)?;
+    let filter = filter(&seat, platform, &welcome);
+    let message = platform::filter_message(&filter)?;
+    let attached = platform::attach(&seat.jail, &filter)?;
     if seat.terminal {
         terminal::forward(attached.init)?;
     }
@@ -85,14 +94,20 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let program = process.args.first().map(String::as_bytes).unwrap_or_default();
     let mut options = engine::Options::new(program, &process.env);
     options.record = strace.is_some();
-    let watch = Watch { strace: strace.clone(), starting: starting.clone(), program: program.to_vec() };
+    let (sender, entering) = mpsc::unbounded_channel();
+    let watch = Watch { strace: strace.clone(), starting: starting.clone(), entering: sender };
     let engine = Engine::new(attached, options, Box::new(upstream.clone()), Box::new(arena.clone()), Box::new(watch));
     let replies = upstream.clone();
-    let reverse = Reverse::new(stdio, arena, Rc::new(move |reply| replies.reply(reply)));
+    let reverse = Rc::new(Reverse::new(stdio, arena, Rc::new(move |reply| replies.reply(reply))));
     let engine = Rc::new(RefCell::new(engine));
+    let entrance = Entrance::new(engine.clone(), upstream.clone(), Rc::clone(&reverse), starting.clone(), message);
     confine::alone().await?;
     confine::confine()?;
-    Ok((Supervisor { seat, engine, upstream, reverse, strace, starting, lost: Cell::new(false) }, session))
+    let program = program.to_vec();
+    let lost = Cell::new(false);
+    let supervisor =
+        Supervisor { seat, engine, upstream, reverse, strace, starting, entrance, entering, program, lost };
+    Ok((supervisor, session))
 }
 
 async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<(SessionHandle, Welcome, Vec<OwnedFd>), StartupError> {
@@ -119,13 +134,12 @@ async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<(SessionHandle, Wel
     Ok((session, welcome, donors))
 }
 
-fn attach(seat: &Seat, platform: Platform, welcome: &Welcome) -> Result<Attached, StartupError> {
+fn filter(seat: &Seat, platform: Platform, welcome: &Welcome) -> Filter {
     let native = match seat.settings.placement {
         Placement::Strict => BTreeSet::new(),
         Placement::Auto => welcome.native.iter().copied().collect(),
     };
-    let filter = Filter { platform, native };
-    Ok(platform::attach(&seat.jail, &filter)?)
+    Filter { platform, native }
 }
 
 /// The network for a private sentry: what the specification's network namespace is.
@@ -159,7 +173,8 @@ impl Supervisor {
                 biased;
                 ended = &mut drive => break ended,
                 event = session.recv() => self.on_session(event),
-                Some((request, reply)) = asked.recv() => self.on_command(request, reply),
+                Some(asked) = asked.recv() => self.on_command(asked),
+                Some(event) = self.entering.recv() => self.entrance.on_event(event),
                 () = self.upstream.orphaned() => {}
                 () = self.upstream.stalled() => self.lose("the sentry does not take what it is sent"),
             }
@@ -183,6 +198,7 @@ impl Supervisor {
                 self.engine.borrow_mut().on_answer(answer);
             }
             SessionEvent::Body(down::Body::EventDone(done)) => self.engine.borrow_mut().on_event_done(done.id),
+            SessionEvent::Body(down::Body::ProcessReady(ready)) => self.entrance.on_ready(ready),
             SessionEvent::Body(down::Body::Reverse(request)) => {
                 let reply = self.engine.borrow_mut().on_reverse(&request);
                 match (reply, request.what) {
@@ -245,17 +261,22 @@ impl Supervisor {
         }
     }
 
-    fn on_command(&self, request: Request, reply: oneshot::Sender<Reply>) {
+    fn on_command(&self, asked: Asked) {
+        let Asked { request, fds, reply } = asked;
         match request {
-            Request::Start if self.lost.get() => {
+            Request::Abandon { pid } => self.entrance.abandon(pid),
+            _ if self.lost.get() => {
                 let lost = "the session with the sentry is lost; delete the container".to_owned();
                 // The command may have gone away.
                 let _ = reply.send(Reply::Failed(lost));
             }
             Request::Start => {
-                self.starting.expect(reply);
-                self.engine.borrow_mut().start();
+                let mut engine = self.engine.borrow_mut();
+                self.starting.expect(engine.init(), &self.program, reply);
+                engine.start();
             }
+            Request::Enter { pid, stdio } => self.entrance.enter(pid, stdio, fds, reply),
+            Request::Release { pid } => self.entrance.release(pid, reply),
         }
     }
 }

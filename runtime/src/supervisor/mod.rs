@@ -5,6 +5,7 @@
 
 mod confine;
 mod control;
+mod entering;
 mod helpers;
 mod home;
 mod main_loop;

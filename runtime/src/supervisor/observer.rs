@@ -1,31 +1,55 @@
 //! What the engine tells: calls for the log, and how the container's program began.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::strace::Strace;
 use crate::engine::{CallRecord, Observer};
 use crate::lifecycle::control::Reply;
 
-/// The `start` that waits to hear whether the program could be executed.
+/// The commands that wait to hear whether a program could be executed, by the pid of its process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Starting(Rc<RefCell<Option<oneshot::Sender<Reply>>>>);
+pub(super) struct Starting(Rc<RefCell<HashMap<i32, Waiting>>>);
+
+#[derive(Debug)]
+struct Waiting {
+    program: Vec<u8>,
+    reply: oneshot::Sender<Reply>,
+}
 
 impl Starting {
-    /// `reply` goes to whoever asked.
-    pub(super) fn expect(&self, reply: oneshot::Sender<Reply>) {
-        *self.0.borrow_mut() = Some(reply);
+    /// `reply` goes to whoever asked for `program`.
+    pub(super) fn expect(&self, pid: i32, program: &[u8], reply: oneshot::Sender<Reply>) {
+        self.0.borrow_mut().insert(pid, Waiting { program: program.to_vec(), reply });
     }
 
-    fn tell(&self, reply: Reply) {
-        if let Some(waiting) = self.0.borrow_mut().take() {
+    fn tell(&self, pid: i32, what: impl FnOnce(&[u8]) -> Reply) {
+        if let Some(waiting) = self.0.borrow_mut().remove(&pid) {
             // The command may have gone away.
-            let _ = waiting.send(reply);
+            let _ = waiting.reply.send(what(&waiting.program));
         }
     }
+}
+
+/// What became of a process that enters the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entering {
+    /// It is held in the loader.
+    Held {
+        /// Its pid on the host.
+        pid: i32,
+        /// Its id as the workload sees it.
+        name: u32,
+    },
+    /// It has ended.
+    Ended {
+        /// Its pid on the host.
+        pid: i32,
+    },
 }
 
 /// The engine's observer.
@@ -33,8 +57,8 @@ impl Starting {
 pub(super) struct Watch {
     pub(super) strace: Option<Strace>,
     pub(super) starting: Starting,
-    /// `process.args[0]`.
-    pub(super) program: Vec<u8>,
+    /// Who lets processes enter.
+    pub(super) entering: mpsc::UnboundedSender<Entering>,
 }
 
 impl Observer for Watch {
@@ -44,12 +68,22 @@ impl Observer for Watch {
         }
     }
 
-    fn started(&mut self) {
-        self.starting.tell(Reply::Done);
+    fn started(&mut self, pid: i32) {
+        self.starting.tell(pid, |_| Reply::Done);
     }
 
-    fn start_failed(&mut self, errno: i32) {
-        self.starting.tell(failure(&self.program, Errno::from_raw(errno)));
+    fn start_failed(&mut self, pid: i32, errno: i32) {
+        self.starting.tell(pid, |program| failure(program, Errno::from_raw(errno)));
+    }
+
+    fn joined(&mut self, pid: i32, name: u32) {
+        // Nobody hears it when the supervisor is about to end.
+        let _ = self.entering.send(Entering::Held { pid, name });
+    }
+
+    fn root_ended(&mut self, pid: i32) {
+        self.starting.0.borrow_mut().remove(&pid);
+        let _ = self.entering.send(Entering::Ended { pid });
     }
 
     fn child_ended(&mut self, pid: i32, status: i32) {

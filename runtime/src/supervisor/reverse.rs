@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -25,7 +26,8 @@ pub(super) struct Reverse {
     stdio: Rc<Stdio>,
     arena: Rc<RefCell<Arena>>,
     reply: SendReply,
-    waiting: Rc<RefCell<HashMap<u64, AbortHandle>>>,
+    /// By request: the descriptor that is polled.
+    waiting: Rc<RefCell<HashMap<u64, (u32, AbortHandle)>>>,
 }
 
 /// A reply of a number, or of an error.
@@ -56,11 +58,12 @@ impl Reverse {
                 return self.poll(id, it);
             }
             What::Cancel(it) => {
-                if let Some(waiting) = self.waiting.borrow_mut().remove(&it.id) {
+                if let Some((_, waiting)) = self.waiting.borrow_mut().remove(&it.id) {
                     waiting.abort();
                 }
                 return;
             }
+            What::StdioClose(it) => return self.close_stdio(it.index),
             What::ArenaOpen(it) => reply(id, self.arena.borrow_mut().open(it.file, it.size).map(|()| 0)),
             What::ArenaWrite(it) => {
                 reply(id, self.arena.borrow_mut().write(it.file, it.offset, &it.data).map(|()| it.data.len() as i64))
@@ -80,17 +83,40 @@ impl Reverse {
         (self.reply)(answer);
     }
 
+    /// The descriptors of a process that enters the workload, from number `base` on.
+    pub(super) fn add_stdio(&self, base: u32, fds: [Option<OwnedFd>; 3]) {
+        self.stdio.add(base, fds);
+    }
+
+    /// Closes a descriptor: whoever reads its other end shall see the end.
+    pub(super) fn close_stdio(&self, index: u32) {
+        let mut ended = Vec::new();
+        self.waiting.borrow_mut().retain(|id, (waits_for, waiting)| {
+            let ends = *waits_for == index;
+            if ends {
+                waiting.abort();
+                ended.push(*id);
+            }
+            !ends
+        });
+        self.stdio.close(index);
+        for id in ended {
+            (self.reply)(reply(id, Err(Errno::EBADF)));
+        }
+    }
+
     fn poll(&self, id: u64, request: v1::StdioPoll) {
         if self.waiting.borrow().len() >= MAX_WAITING {
             return (self.reply)(reply(id, Err(Errno::ENOMEM)));
         }
+        let index = request.index;
         let (stdio, send, waiting) = (self.stdio.clone(), self.reply.clone(), self.waiting.clone());
         let task = tokio::task::spawn_local(async move {
             let events = stdio.poll(request.index, request.events, request.wait).await;
             waiting.borrow_mut().remove(&id);
             send(reply(id, events.map(i64::from)));
         });
-        self.waiting.borrow_mut().insert(id, task.abort_handle());
+        self.waiting.borrow_mut().insert(id, (index, task.abort_handle()));
     }
 }
 

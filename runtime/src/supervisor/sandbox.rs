@@ -124,7 +124,8 @@ pub fn plan(id: &ContainerId, bundle: &Bundle, placement: Placement, record: boo
     Plan { sandbox, exports }
 }
 
-fn process(process: &Process) -> v1::Process {
+/// What the sentry is told of a process.
+pub fn process(process: &Process) -> v1::Process {
     let user = process.user();
     let limits = process.rlimits().iter().flatten();
     v1::Process {

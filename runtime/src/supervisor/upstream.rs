@@ -43,6 +43,16 @@ impl Upstream {
         self.push(up::Body::Reply(reply));
     }
 
+    /// Sends a frame that is nobody's call.
+    pub(super) fn tell(&self, body: up::Body) {
+        self.push(body);
+    }
+
+    /// Whether the session is gone for good.
+    pub(super) fn is_lost(&self) -> bool {
+        self.0.lost.get()
+    }
+
     fn push(&self, body: up::Body) {
         if !self.0.lost.get() && self.0.session.send(body).is_err() {
             self.0.overflow.notify_one();

@@ -66,7 +66,7 @@ impl Observer for Watcher {
     fn refused(&mut self, what: &str) {
         self.0.borrow_mut().0.push(what.into());
     }
-    fn start_failed(&mut self, errno: i32) {
+    fn start_failed(&mut self, _: i32, errno: i32) {
         self.0.borrow_mut().1 = Some(errno);
     }
 }

@@ -1,0 +1,231 @@
+//! `exec`: one more process in a running container. It is forked here, so that it is ours (or our parent's) to reap; it enters the
+//! jail and the container's cgroup, and is then the supervisor's to trace, as a sibling.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use rsc_oci::cgroups::Cgroups;
+use rsc_oci::exec::{Changes, Checked, from_bundle, from_file};
+use rsc_oci::spec::Process;
+use rsc_oci::state::{StateError, write_atomically};
+use rsc_oci::{ProcessId, Record, Status};
+
+use super::control::{Conversation, Reply, Request};
+use super::create::{adjust_oom_score, own};
+use super::terminal::{Pty, Relay};
+use super::{LifecycleError, run};
+use crate::cli::Context;
+use crate::jail::{self, JailConfig};
+use crate::supervisor::sandbox;
+use crate::sys::process;
+
+/// What `exec` is asked to do.
+#[derive(Clone, Debug)]
+pub struct ExecOptions {
+    /// The container.
+    pub id: String,
+    /// What to run.
+    pub what: What,
+    /// Do not wait for its end.
+    pub detach: bool,
+    /// Where to write its pid.
+    pub pid_file: Option<PathBuf>,
+    /// Where to send the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Even if the container is paused.
+    pub ignore_paused: bool,
+    /// Cgroups below the container's: see [`Cgroups::below`].
+    pub cgroups: Vec<String>,
+}
+
+/// What `exec` runs.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// The `process` in a file.
+    File(PathBuf),
+    /// The container's own, changed.
+    Changed(Changes),
+}
+
+/// Runs a process in a container; its exit status, 128 and more for signals, or 0 when it is left to itself.
+pub fn exec(context: &Context, options: ExecOptions) -> Result<u8, LifecycleError> {
+    execute(context, options).map_err(|error| LifecycleError::Exec(Box::new(error)))
+}
+
+fn execute(context: &Context, options: ExecOptions) -> Result<u8, LifecycleError> {
+    let entry = context.store.entry(&options.id)?;
+    let record = entry.load()?.ok_or_else(|| StateError::NotFound(options.id.clone()))?;
+    let init = match (record.status(), record.init) {
+        (Status::Created | Status::Running, Some(init)) => init,
+        (Status::Creating, _) => return Err(LifecycleError::NotRunning),
+        _ => return Err(LifecycleError::Refused("cannot exec in a stopped container".to_owned())),
+    };
+    let Checked { process, ignored } = match options.what {
+        What::File(path) => from_file(&path)?,
+        What::Changed(changes) => from_bundle(&record.bundle, changes)?,
+    };
+    for ignored in &ignored {
+        tracing::warn!("ignored: {ignored}");
+    }
+    let terminal = process.terminal().unwrap_or(false);
+    match (terminal, options.detach, &options.console_socket) {
+        (true, true, None) => {
+            return Err(LifecycleError::Refused(
+                "cannot allocate tty if rsc-runtime will detach without setting console socket".to_owned(),
+            ));
+        }
+        (false, _, Some(_)) | (_, false, Some(_)) => {
+            return Err(LifecycleError::Refused(
+                "cannot use console socket if rsc-runtime will not detach or allocate tty".to_owned(),
+            ));
+        }
+        _ => {}
+    }
+    let cgroups = Cgroups::existing(&record.leaves).below(&options.cgroups)?;
+    // From here on a signal is for the new process, which unblocks its own again.
+    let signals = run::block_signals()?;
+    let (stdio, master) = stdio(&process, terminal, options.console_socket.as_deref())?;
+    let new = New { dir: entry.dir(), record: &record, init, process: &process, cgroups: &cgroups, terminal };
+    let pid = new.start(stdio)?;
+    let started = ProcessId::of(pid).ok_or_else(|| LifecycleError::Supervisor("the process has ended".to_owned()));
+    let finish = || -> Result<u8, LifecycleError> {
+        if let Some(path) = &options.pid_file {
+            write_atomically(path, pid.to_string().as_bytes())
+                .map_err(LifecycleError::io("writing", path.display().to_string()))?;
+        }
+        if options.detach { Ok(0) } else { attend(started?, &signals, master) }
+    };
+    finish().inspect_err(|_| end(pid))
+}
+
+/// Waits for its end, and serves its terminal meanwhile.
+fn attend(started: ProcessId, signals: &SignalFd, master: Option<OwnedFd>) -> Result<u8, LifecycleError> {
+    let mut relay = None;
+    if let Some(master) = master {
+        let (Some(input), Some(output)) = (own(0), own(1)) else {
+            return Err(LifecycleError::io("setting up", "the terminal")(Errno::EBADF));
+        };
+        relay = Some(Relay::start(master, input, output)?);
+    }
+    let status = run::wait(started, signals, relay.as_mut());
+    if let Some(relay) = &mut relay {
+        relay.drain();
+    }
+    status
+}
+
+/// Its 0, 1 and 2, and the terminal's master if it is ours to serve.
+#[allow(clippy::type_complexity)]
+fn stdio(
+    process: &Process,
+    terminal: bool,
+    console: Option<&Path>,
+) -> Result<([Option<OwnedFd>; 3], Option<OwnedFd>), LifecycleError> {
+    if !terminal {
+        return Ok(([own(0), own(1), own(2)], None));
+    }
+    let (slaves, pty) = Pty::for_process(process)?;
+    match console {
+        Some(path) => {
+            pty.send_master(path)?;
+            Ok((slaves, None))
+        }
+        None => Ok((slaves, Some(pty.master))),
+    }
+}
+
+/// Kills and reaps a child.
+fn end(pid: i32) {
+    let _ = process::kill(pid, libc::SIGKILL);
+    let _ = waitpid(Pid::from_raw(pid), None);
+}
+
+/// A process to be made.
+struct New<'a> {
+    dir: &'a Path,
+    record: &'a Record,
+    init: ProcessId,
+    process: &'a Process,
+    cgroups: &'a Cgroups,
+    terminal: bool,
+}
+
+impl New<'_> {
+    /// Makes it and lets its program run; its pid. On an error nothing of it is left.
+    fn start(&self, stdio: [Option<OwnedFd>; 3]) -> Result<i32, LifecycleError> {
+        let process = self.process;
+        let (host_uid, host_gid) = JailConfig::host_ids();
+        let config = JailConfig {
+            uid: 0,
+            gid: 0,
+            host_uid,
+            host_gid,
+            rlimits: sandbox::host_limits(process),
+            args: sandbox::c_strings(process.args().as_ref()),
+            env: sandbox::c_strings(process.env().as_ref()),
+        };
+        let jailed = |error: jail::JailError| LifecycleError::Start(error.to_string());
+        let controlling = stdio.first().and_then(Option::as_ref).filter(|_| self.terminal).map(AsFd::as_fd);
+        let joiner = jail::enter(&config, self.init.pid, controlling).map_err(jailed)?;
+        let pid = joiner.pid();
+        if !self.init.is_alive() {
+            joiner.abort();
+            return Err(LifecycleError::NotRunning);
+        }
+        let placed = self.cgroups.join(pid).map_err(LifecycleError::from);
+        if let Err(error) = placed.and_then(|()| adjust_oom_score(Some(process), pid)) {
+            joiner.abort();
+            return Err(error);
+        }
+        let jail = joiner.proceed().map_err(jailed)?;
+        let result = self.hand_over(&jail, stdio, &config.rlimits);
+        result.map(|()| pid).inspect_err(|_| end(pid))
+    }
+
+    fn hand_over(
+        &self,
+        jail: &jail::Jail,
+        stdio: [Option<OwnedFd>; 3],
+        rlimits: &[(u32, u64, u64)],
+    ) -> Result<(), LifecycleError> {
+        let id = self.record.id.as_str();
+        let failed = || LifecycleError::io("talking to the supervisor of", id);
+        let spec = memory_file(self.process).map_err(LifecycleError::io("describing", "the process"))?;
+        let conversation = Conversation::begin(self.dir).map_err(failed())?;
+        let mut fds: Vec<RawFd> = vec![spec.as_raw_fd(), jail.control.as_raw_fd()];
+        fds.extend(stdio.iter().flatten().map(AsRawFd::as_raw_fd));
+        let pid = jail.pid;
+        let request = Request::Enter { pid, stdio: std::array::from_fn(|i| stdio.get(i).is_some_and(Option::is_some)) };
+        outcome(conversation.ask(&request, &fds).map_err(failed())?)?;
+        // Here and not in the jail, which has no right to raise a limit.
+        for (resource, soft, hard) in rlimits {
+            process::set_rlimit_of(pid, *resource, *soft, *hard)
+                .map_err(LifecycleError::io("setting", format!("resource limit {resource} to {soft}:{hard}")))?;
+        }
+        outcome(conversation.ask(&Request::Release { pid }, &[]).map_err(failed())?)
+    }
+}
+
+fn outcome(reply: Reply) -> Result<(), LifecycleError> {
+    match reply {
+        Reply::Done => Ok(()),
+        Reply::ProgramMissing(problem) | Reply::ProgramUnusable(problem) | Reply::Failed(problem) => {
+            Err(LifecycleError::Start(problem))
+        }
+    }
+}
+
+fn memory_file(process: &Process) -> std::io::Result<OwnedFd> {
+    use std::io::Seek as _;
+    let mut file = fs::File::from(memfd_create(c"rsc-process", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(process)?)?;
+    file.rewind()?;
+    Ok(file.into())
+}

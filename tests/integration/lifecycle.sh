@@ -1,0 +1,143 @@
+#!/bin/bash
+# Commands on a container that runs: exec, and what else the life cycle has beside create, start and delete. RT=runc: the control.
+. "$(dirname "$0")/../lib.sh"
+trap finish EXIT
+
+# up ID [OPTION...]: a container that sleeps; down ID ends it.
+up() { local id=$1; shift; bundle b --root "$PWD/rootfs" --cgroup "/it-$MARK-$id" "$@" -- sleep 1000; rt run -d -b b "$id" </dev/null >/dev/null 2>&1; }
+down() { rt delete -f "$1"; }
+# says CODE TEXT COMMAND...: it fails with CODE and TEXT in what it says.
+says() { local want=$1 text=$2 got=0; shift 2; "$@" 2>e >/dev/null </dev/null || got=$?; eq "$got" "$want"; has "$(cat e)" "$text"; }
+# process JSON: a process.json with these properties changed.
+process() { python3 -c 'import json,sys; p=json.load(open("b/config.json"))["process"]; p.update(json.loads(sys.argv[1])); json.dump(p, open("p.json","w"))' "$1"; }
+
+exec_codes() {
+    up it-e1; local c; for c in 0 1 42 255; do rc $c rt exec it-e1 sh -c "exit $c"; done
+    rc 137 rt exec it-e1 sh -c 'kill -KILL $$'; rc 143 rt exec it-e1 sh -c 'kill -TERM $$'; down it-e1
+}
+exec_output() { up it-e2; eq "$(rt exec it-e2 sh -c 'echo out; echo err >&2' 2>e)" out; eq "$(cat e)" err; down it-e2; }
+exec_input() { up it-e3; eq "$(seq 20000 | rt exec it-e3 wc -l)" 20000; eq "$(rt exec it-e3 cat </dev/null)" ''; down it-e3; }
+exec_many() {
+    up it-e4; local i; for i in 1 2 3 4 5; do rt exec it-e4 sh -c "sleep .2; echo $i" >o$i </dev/null & done; wait
+    eq "$(cat o? | sort | tr -d '\n')" 12345; down it-e4
+}
+exec_shares() {
+    up it-e5; rt exec it-e5 sh -c 'echo text >/root/f'; eq "$(cat rootfs/root/f)" text
+    rt exec -d it-e5 sh -c 'exec sleep 500' </dev/null >/dev/null 2>&1; has "$(rt exec it-e5 ps)" 'sleep 500'
+    eq "$(rt exec it-e5 hostname)" conformance; down it-e5
+}
+exec_flags() {
+    up it-e6
+    eq "$(rt exec --cwd /tmp -e A=1 -e B=2 it-e6 sh -c 'echo $(pwd) $A $B $HOME')" '/tmp 1 2 /root'
+    eq "$(rt exec --user 5:6 -g 7 -g 8 it-e6 id)" 'uid=5 gid=6 groups=7,8'
+    has "$(rt exec --no-new-privs it-e6 grep NoNew /proc/self/status)" 1
+    has "$(rt exec --cap CAP_SYS_ADMIN it-e6 grep CapPrm /proc/self/status)" a82425fb
+    eq "$(rt exec it-e6 echo -v --version --root x)" '-v --version --root x'
+    down it-e6
+}
+exec_process() {
+    up it-e7; process '{"args": ["sh","-c","echo $X $(pwd) $(id -u)"], "env": ["X=y","PATH=/bin"], "cwd": "/tmp", "user": {"uid": 9, "gid": 9}}'
+    eq "$(rt exec --process p.json it-e7)" 'y /tmp 9'; eq "$(rt exec -p p.json it-e7)" 'y /tmp 9'; down it-e7
+}
+exec_detached() {
+    up it-e8; process '{"args": ["sh","-c","echo up; read x; echo got $x"]}'
+    mkfifo in out; exec 6<>in 7<>out
+    rt exec --process p.json --detach --pid-file pid it-e8 <in >out 2>&1
+    local line pid; read -r -t 10 line <&7; eq "$line" up; pid=$(cat pid); alive "$pid"
+    echo x >&6; read -r -t 10 line <&7; eq "$line" 'got x'; soon gone "$pid"; down it-e8
+}
+# The readers of its output see the end with the process, and not with the container.
+exec_end_of_output() { up it-e9; eq "$(rt exec -d it-e9 sh -c 'echo a; sleep .2; echo b' </dev/null | tr -d '\n')" ab; down it-e9; }
+exec_background() { up it-e10; eq "$(rt exec it-e10 sh -c 'sleep 500 >/dev/null 2>&1 & echo done' </dev/null)" 'done'; has "$(rt exec it-e10 ps)" 'sleep 500'; down it-e10; }
+exec_errors() {
+    up it-e11
+    says 255 'executable file not found in $PATH' rt exec it-e11 no-such
+    says 255 'no such file or directory' rt exec it-e11 /no/such
+    says 255 'permission denied' rt exec it-e11 /etc/passwd
+    says 255 'no such file or directory' rt exec --cwd /no/such it-e11 true
+    says 255 'does not exist' rt exec it-nobody true
+    says 255 '' rt exec it-e11
+    says 255 '' rt exec --process none it-e11
+    says 255 '' rt exec --cwd relative it-e11 true
+    says 255 '' rt exec --user nobody it-e11 true
+    says 255 'console socket' rt exec -d -t it-e11 true
+    process '{"args": []}'; says 255 '' rt exec --process p.json it-e11
+    echo '{"args": ["true"], "cwd"' >p.json; says 255 '' rt exec --process p.json it-e11
+    rc 0 rt exec it-e11 true
+    down it-e11
+}
+exec_stopped() { up it-e12; rt kill it-e12 KILL; soon same_status it-e12 stopped; says 255 stopped rt exec it-e12 true; down it-e12; }
+same_status() { [ "$(status_of "$1")" = "$2" ]; }
+exec_created() { job sleep 1000; rt create -b b it-e13 </dev/null >/dev/null 2>&1; eq "$(rt exec it-e13 echo early)" early; rt start it-e13; eq "$(rt exec it-e13 echo late)" late; down it-e13; }
+exec_killed() { # by its pid, without a word to anybody
+    up it-e14; rt exec -d --pid-file pid it-e14 sh -c 'echo x >/root/lock; exec sleep 500' </dev/null >/dev/null 2>&1
+    soon [ -e rootfs/root/lock ]; kill -KILL "$(cat pid)"; soon gone "$(cat pid)"
+    hasnt "$(rt exec it-e14 ps)" 'sleep 500'; eq "$(status_of it-e14)" running; down it-e14
+}
+hasnt() { [[ $1 != *"$2"* ]] || fail "'$2' in '$1'"; }
+exec_ends_with_init() {
+    up it-e15; rtx exec it-e15 sleep 500 </dev/null & local c=$!
+    soon listed it-e15 'sleep 500'; rt kill it-e15 KILL; rc 137 wait $c; soon same_status it-e15 stopped; down it-e15
+}
+listed() { [[ $(rt exec "$1" ps) == *"$2"* ]]; }
+exec_signals() { up it-e16; rtx exec it-e16 sh -c 'trap "exit 9" TERM; echo up; while :; do sleep .1; done' </dev/null >o & soon grep -q up o; kill -TERM $!; rc 9 wait $!; down it-e16; }
+exec_cgroup() {
+    up it-e17; rt exec -d --pid-file pid it-e17 sleep 500 </dev/null >/dev/null 2>&1
+    has "$(cat /proc/"$(cat pid)"/cgroup)" "it-$MARK-it-e17"; down it-e17
+}
+exec_namespaces() {
+    up it-e18 --set /linux/namespaces '[{"type":"pid"},{"type":"mount"},{"type":"network"},{"type":"ipc"},{"type":"uts"}]'
+    rt exec -d --pid-file pid it-e18 sleep 500 </dev/null >/dev/null 2>&1
+    local n init; init=$(rt state it-e18 | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')
+    for n in user pid mnt net ipc uts; do eq "$(readlink /proc/"$(cat pid)"/ns/$n)" "$(readlink /proc/"$init"/ns/$n)"; done
+    down it-e18
+}
+exec_unprivileged_fds() { # it holds nothing of the host's
+    up it-e19; rt exec -d --pid-file pid it-e19 sleep 500 </dev/null >/dev/null 2>&1
+    local f; for f in /proc/"$(cat pid)"/fd/*; do has "$(readlink "$f")" 'memfd:rsc-loader'; done
+    eq "$(grep CapEff /proc/"$(cat pid)"/status | tr -d '\t')" CapEff:0000000000000000; down it-e19
+}
+console() { # console SOCKET OUT: receives a terminal's master and copies it to OUT
+    python3 - "$1" "$2" <<'P' &
+import array, os, socket, sys
+s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(1)
+c, _ = s.accept(); _, anc, _, _ = c.recvmsg(100, socket.CMSG_SPACE(4))
+fd = array.array("i", anc[0][2])[0]
+os.write(fd, b"typed\n")
+with open(sys.argv[2], "wb", buffering=0) as out:
+    try:
+        while data := os.read(fd, 4096): out.write(data)
+    except OSError: pass
+P
+    soon [ -S "$1" ]
+}
+exec_terminal() {
+    up it-e20; process '{"terminal": true, "consoleSize": {"height": 33, "width": 77}, "args": ["sh","-c","read x; echo got:$x; stty size; [ -t 1 ] && echo yes; sleep .2"]}'
+    local s=$PWD/s; console s o; rt exec --process p.json --tty --console-socket "$s" --detach --pid-file pid it-e20 </dev/null >/dev/null 2>&1
+    wait; has "$(cat o)" got:typed; has "$(cat o)" '33 77'; has "$(cat o)" yes; down it-e20
+}
+exec_terminal_signal() { # what is typed is a signal for it
+    up it-e21; process '{"terminal": true, "args": ["sh","-c","trap \"echo int; sleep .2; exit 3\" INT; echo up; while :; do sleep .1; done"]}'
+    python3 - <<'P' &
+import array, os, socket
+s = socket.socket(socket.AF_UNIX); s.bind("s"); s.listen(1)
+c, _ = s.accept(); _, anc, _, _ = c.recvmsg(100, socket.CMSG_SPACE(4))
+fd = array.array("i", anc[0][2])[0]
+seen = b""
+try:
+    while True:
+        if b"up" in seen: os.write(fd, b"\x03")
+        data = os.read(fd, 4096)
+        if not data: break
+        seen += data
+except OSError: pass
+open("o", "wb").write(seen)
+P
+    soon [ -S s ]; rt exec --process p.json --console-socket "$PWD/s" --detach it-e21 </dev/null >/dev/null 2>&1; wait; has "$(cat o)" int; down it-e21
+}
+exec_sub_cgroup() { up it-e22; says 255 '' rt exec --cgroup no-such it-e22 true; says 255 '' rt exec --cgroup ../.. it-e22 true; down it-e22; }
+
+step exec-codes exec-output exec-input exec-many exec-shares exec-flags exec-process exec-detached exec-end-of-output exec-background \
+    exec-errors exec-stopped exec-created exec-killed exec-ends-with-init exec-signals exec-cgroup exec-terminal exec-terminal-signal \
+    exec-sub-cgroup
+only_rsc exec-namespaces exec-unprivileged-fds
