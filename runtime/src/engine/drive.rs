@@ -78,15 +78,13 @@ pub async fn listen(engine: &RefCell<Engine>, listener: OwnedFd) -> io::Result<(
     let listener = watch(listener)?;
     loop {
         let mut ready = listener.readable().await?;
-        while pending(listener.as_fd()) {
-            engine.borrow_mut().on_notification_from(listener.as_fd());
-        }
-        if ready.ready().is_read_closed() {
-            return Ok(());
-        }
+        let ends = ready.ready().is_read_closed();
         ready.clear_ready();
         while pending(listener.as_fd()) {
             engine.borrow_mut().on_notification_from(listener.as_fd());
+        }
+        if ends {
+            return Ok(());
         }
     }
 }
