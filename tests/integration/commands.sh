@@ -118,9 +118,20 @@ bad_program() {
 }
 bad_mount() { bundle b --root "$PWD/rootfs" --mount '{"destination":"/v","type":"bind","source":"/none/such","options":["rbind"]}' -- true; bad 0 run -b b c1; }
 no_such_container() { local c; for c in state start kill delete; do bad 0 $c nobody; done; }
-unknown_flag() { local got=0; rt run --frobnicate 2>e || got=$?; [ $got != 0 ] || fail accepted; [ -n "$CONTROL" ] || eq "$(grep -c . e)" 1; }
+unknown_flag() { bad 0 run --frobnicate; bad 0 --frobnicate run c1; bad 0 frobnicate; bad 0 run -b; }
 bad_values() { job true; local f; for f in --platform=kvm --placement=far --on-loss=cry --loss-grace=x --sentry=ftp://x --sentry=tcp://x --sentry=vsock://a:1; do
-    got=0; rt run "$f" -b b c1 2>e || got=$?; [ $got != 0 ] || fail "accepted: $f"; eq "$(grep -c . e)" 1; done; }
+    bad 0 run "$f" -b b c1; done; }
+bad_files() {
+    job true; local f; for f in --strace=/none/such --pid-file=/none/such --console-socket=/none/such --sentry=tcp://127.0.0.1:1\ --token-file=/none/such \
+        --sentry=tcp://127.0.0.1:1\ --tls-ca=/none/such --sentry=tcp://127.0.0.1:1\ --tls-ca=/etc/passwd; do bad 1 run $f -b b c1; done
+    job none-such; rc 1 rt --log /none/such/log run -b b c1 2>e; eq "$(grep -c . e)" 1
+    # What is said by create and start apart.
+    rt create -b b it-none >o 2>e; bad 127 start it-none; rt delete -f it-none
+}
+bad_formats() {
+    mkdir rootfs/x; printf '\x7fELFgarbage' >rootfs/x/elf; : >rootfs/x/empty; printf '#!/none/such\n' >rootfs/x/script; printf '#!/x/loop\n' >rootfs/x/loop; chmod 755 rootfs/x/*
+    job /x/elf; bad 126 run -b b c1; job /x/empty; bad 126 run -b b c1; job /x/script; bad 127 run -b b c1; job /x/loop; bad 126 run -b b c1
+}
 annotation_refused() { job true; bundle b --root "$PWD/rootfs" --annotation dev.rsc.rootfs=sentry:x -- true; bad 0 run -b b c1; bundle b --root "$PWD/rootfs" --annotation dev.rsc.sentry=unix:///x -- true; bad 0 run -b b c1; }
 sentry_unreachable() { job true; bad 0 run --sentry "unix://$PWD/none.sock" -b b c1; bad 0 run --sentry tcp://127.0.0.1:1 -b b c1; }
 
@@ -132,4 +143,4 @@ only_rsc same-id-elsewhere
 if setpriv --reuid $RL --regid $RL --clear-groups unshare --user --map-root-user true 2>/dev/null; then only_rsc rootless-run
 else skip rootless-run "users may not make user namespaces on this machine"; fi
 step bad-bundle bad-config bad-root bad-id bad-program bad-mount no-such-container unknown-flag
-only_rsc bad-values annotation-refused sentry-unreachable
+only_rsc bad-values bad-files bad-formats annotation-refused sentry-unreachable

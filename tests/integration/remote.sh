@@ -14,7 +14,12 @@ port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); 
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 work() { bundle b --root "$PWD/rootfs" -- sh -c 'echo "$(hostname) $(id -u)"; echo kept >/root/f; cat /root/f; seq 3 | wc -l; exit 3'; }
 check() { local got=0; rt "$@" run -b b c1 >o 2>e </dev/null || got=$?; [ $got = 3 ] || fail "exit code $got, not 3, with $*: $(cat e)"; eq "$(tr '\n' ' ' <o)" 'conformance 0 kept 3 '; eq "$(cat rootfs/root/f)" kept; }
-refused() { local got=0; rt "$@" run -b b c1 >o 2>e </dev/null || got=$?; [ $got != 0 ] || fail "accepted: $*"; eq "$(grep -c . e)" 1; }
+refused() {
+    local got=0; rm -f log; rt --log log --log-format json "$@" run -b b c1 >o 2>e </dev/null || got=$?
+    [ $got = 1 ] || fail "exit code $got, not 1, with $*"; eq "$(grep -c . e)" 1; eq "$(cat o)" ''
+    tail -n 1 log | python3 -c 'import json,sys; m=json.load(sys.stdin); assert m["level"]=="error" and m["msg"] and m["time"]' || fail "log with $*: $(cat log)"
+    eq "$(ls "$STATE")" ''
+}
 certs() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca -addext basicConstraints=critical,CA:TRUE
     local n; for n in server client; do

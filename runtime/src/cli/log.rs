@@ -17,7 +17,7 @@ use super::args::LogFormat;
 use super::time;
 
 /// Where messages go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Log {
     file: Option<Arc<File>>,
     format: LogFormat,

@@ -10,14 +10,14 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use rsc_oci::exec::Changes;
 use rsc_oci::{ContainerId, Store, defaults};
 
 use crate::lifecycle::exec::{ExecOptions, What};
 use crate::lifecycle::{self, CreateOptions, LifecycleError};
-use args::{Cli, Command, Common, ExecArgs, Global, ListFormat};
+use args::{Cli, Command, Common, ExecArgs, Global, ListFormat, LogFormat};
 use log::Log;
 
 /// What a command needs besides its own arguments.
@@ -36,9 +36,10 @@ pub fn main(argv: Vec<OsString>) -> u8 {
     if own_words(&argv).any(|arg| arg == "--version" || arg == "-v") {
         return print(&version());
     }
-    let cli = match Cli::try_parse_from(with_strace_value(argv)) {
+    let argv = with_strace_value(argv);
+    let cli = match Cli::try_parse_from(&argv) {
         Ok(cli) => cli,
-        Err(error) => return misuse(&error),
+        Err(error) => return misuse(&error, &argv),
     };
     let log = match Log::open(cli.global.log.as_deref(), cli.global.log_format) {
         Ok(log) => log,
@@ -193,21 +194,29 @@ fn print(text: &str) -> u8 {
     }
 }
 
-/// Help goes to standard output; a mistake is one line on standard error.
-fn misuse(error: &clap::Error) -> u8 {
+/// Help goes to standard output; a mistake is one line on standard error, and in the log.
+fn misuse(error: &clap::Error, argv: &[OsString]) -> u8 {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return print(&error.render().to_string());
     }
-    if error.kind() == ErrorKind::MissingSubcommand {
-        let _ = writeln!(std::io::stderr(), "rsc-runtime: no command given; see rsc-runtime --help");
-        return 1;
-    }
-    let text = error.render().to_string();
-    let words: Vec<&str> = text.split("\n\n").next().unwrap_or_default().split_whitespace().collect();
-    let line = words.join(" ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
-    let _ = writeln!(std::io::stderr(), "rsc-runtime: {line}; see rsc-runtime --help");
+    let message = if error.kind() == ErrorKind::MissingSubcommand {
+        "no command given".to_owned()
+    } else {
+        let text = error.render().to_string();
+        let words: Vec<&str> = text.split("\n\n").next().unwrap_or_default().split_whitespace().collect();
+        let line = words.join(" ");
+        line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+    };
+    log_of(argv).unwrap_or_default().fatal(&format!("{message}; see rsc-runtime --help"));
     1
+}
+
+/// The log that a command line with mistakes names, as far as it can be understood.
+fn log_of(argv: &[OsString]) -> Option<Log> {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(argv).ok()?;
+    let path = matches.try_get_one::<PathBuf>("log").ok()??;
+    let format = matches.try_get_one::<LogFormat>("log_format").ok().flatten().copied().unwrap_or_default();
+    Log::open(Some(path), format).ok()
 }
 
 /// The words before the program of an `exec`, which has flags of its own.
@@ -275,6 +284,26 @@ mod tests {
         ] {
             let cli = Cli::try_parse_from(with_strace_value(words(line))).unwrap();
             assert_eq!(cli.global.strace, Some(PathBuf::from(file)), "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_logged() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let argv = |line: &str| words(&line.replace("LOG", log.to_str().unwrap()));
+        for line in [
+            "r --log LOG --log-format json run --fly x",
+            "r run --log-format=json --log=LOG --on-loss=cry x",
+            "r --log-format json --log LOG fly",
+            "r --log-format json --log LOG",
+        ] {
+            let argv = argv(line);
+            let error = Cli::try_parse_from(&argv).unwrap_err();
+            assert_eq!(misuse(&error, &argv), 1, "{line}");
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(said.starts_with("{\"level\":\"error\"") && said.lines().count() == 1, "{line}: {said}");
+            std::fs::remove_file(&log).unwrap();
         }
     }
 
