@@ -1,7 +1,7 @@
 //! The annotations `dev.rsc.*` of a config.json, as types. An unknown one is an error, so that a misspelt setting is not
 //! silently without effect; one that chooses a sentry or a root needs the caller's permission.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
@@ -78,6 +78,64 @@ setting!(Platform, "auto, ptrace, seccomp", "auto" => Self::Auto, "ptrace" => Se
 setting!(Placement, "strict, auto", "strict" => Self::Strict, "auto" => Self::Auto);
 setting!(Loss, "kill, freeze, eio", "kill" => Self::Kill, "freeze" => Self::Freeze, "eio" => Self::Eio);
 
+/// An annotation of ours, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Name {
+    /// Chooses the sentry.
+    #[serde(rename = "dev.rsc.sentry")]
+    Sentry,
+    /// Chooses the root file system.
+    #[serde(rename = "dev.rsc.rootfs")]
+    Rootfs,
+    /// How calls are trapped.
+    #[serde(rename = "dev.rsc.platform")]
+    Platform,
+    /// Where calls are carried out.
+    #[serde(rename = "dev.rsc.placement")]
+    Placement,
+    /// What a lost session does.
+    #[serde(rename = "dev.rsc.on-loss")]
+    OnLoss,
+}
+
+impl Name {
+    const ALL: [Self; 5] = [Self::Sentry, Self::Rootfs, Self::Platform, Self::Placement, Self::OnLoss];
+
+    /// What stands behind [`PREFIX`].
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "sentry" => Some(Self::Sentry),
+            "rootfs" => Some(Self::Rootfs),
+            "platform" => Some(Self::Platform),
+            "placement" => Some(Self::Placement),
+            "on-loss" => Some(Self::OnLoss),
+            _ => None,
+        }
+    }
+}
+
+/// Which annotations a bundle may set. By default those that choose neither a sentry nor a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permitted(BTreeSet<Name>);
+
+impl Default for Permitted {
+    fn default() -> Self {
+        Self::only([Name::Platform, Name::Placement, Name::OnLoss])
+    }
+}
+
+impl Permitted {
+    /// Each of ours.
+    pub fn all() -> Self {
+        Self::only(Name::ALL)
+    }
+
+    /// These and no others.
+    pub fn only(names: impl IntoIterator<Item = Name>) -> Self {
+        Self(names.into_iter().collect())
+    }
+}
+
 /// All `dev.rsc.*` annotations of one config.json.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
@@ -108,34 +166,36 @@ pub enum AnnotationError {
         problem: String,
     },
     /// Needs a permission that was not given.
-    #[error("annotations[{0:?}]: chooses a sentry or a root, which needs --allow-annotations")]
+    #[error(
+        "annotations[{0:?}]: is not permitted; it needs --allow-annotations, or the host's configuration to list it"
+    )]
     NotPermitted(String),
 }
 
 impl Annotations {
-    /// Takes ours out of `all`. `permitted` says whether those that choose a sentry or a root may be used.
-    pub fn parse(all: &HashMap<String, String>, permitted: bool) -> Result<Self, AnnotationError> {
+    /// Takes ours out of `all`.
+    pub fn parse(all: &HashMap<String, String>, permitted: &Permitted) -> Result<Self, AnnotationError> {
         let mut ours: Vec<_> = all.iter().filter(|(key, _)| key.starts_with(PREFIX)).collect();
         ours.sort();
         let mut parsed = Self::default();
         for (key, value) in ours {
             let bad = |problem: String| AnnotationError::Value { key: key.clone(), problem };
             let not_a_value = |error: NotAValue| bad(error.to_string());
-            let name = key.strip_prefix(PREFIX).unwrap_or_default();
-            if matches!(name, "sentry" | "rootfs") && !permitted {
+            let name = key.strip_prefix(PREFIX).and_then(Name::of);
+            let Some(name) = name else { return Err(AnnotationError::Unknown(key.clone())) };
+            if !permitted.0.contains(&name) {
                 return Err(AnnotationError::NotPermitted(key.clone()));
             }
             match name {
-                "sentry" if value.is_empty() => return Err(bad("is empty; give a sentry's address".to_owned())),
-                "sentry" => parsed.sentry = Some(value.clone()),
-                "rootfs" => match value.strip_prefix("sentry:") {
+                Name::Sentry if value.is_empty() => return Err(bad("is empty; give a sentry's address".to_owned())),
+                Name::Sentry => parsed.sentry = Some(value.clone()),
+                Name::Rootfs => match value.strip_prefix("sentry:") {
                     Some(export) if is_export_name(export) => parsed.rootfs = Some(export.to_owned()),
                     _ => return Err(bad(format!("{value:?} is not sentry:NAME with the name of an export"))),
                 },
-                "platform" => parsed.platform = Some(value.parse().map_err(not_a_value)?),
-                "placement" => parsed.placement = Some(value.parse().map_err(not_a_value)?),
-                "on-loss" => parsed.on_loss = Some(value.parse().map_err(not_a_value)?),
-                _ => return Err(AnnotationError::Unknown(key.clone())),
+                Name::Platform => parsed.platform = Some(value.parse().map_err(not_a_value)?),
+                Name::Placement => parsed.placement = Some(value.parse().map_err(not_a_value)?),
+                Name::OnLoss => parsed.on_loss = Some(value.parse().map_err(not_a_value)?),
             }
         }
         Ok(parsed)
@@ -150,8 +210,22 @@ fn is_export_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(pairs: &[(&str, &str)], permitted: bool) -> Result<Annotations, AnnotationError> {
+    fn parse(pairs: &[(&str, &str)], all: bool) -> Result<Annotations, AnnotationError> {
+        parse_with(pairs, &if all { Permitted::all() } else { Permitted::default() })
+    }
+
+    fn parse_with(pairs: &[(&str, &str)], permitted: &Permitted) -> Result<Annotations, AnnotationError> {
         Annotations::parse(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), permitted)
+    }
+
+    #[test]
+    fn permitted_one_by_one() {
+        let only = Permitted::only([Name::Rootfs]);
+        assert!(parse_with(&[("dev.rsc.rootfs", "sentry:a")], &only).is_ok());
+        for (key, value) in [("dev.rsc.sentry", "unix:///x"), ("dev.rsc.platform", "auto")] {
+            let refused = AnnotationError::NotPermitted(key.to_owned());
+            assert_eq!(parse_with(&[(key, value)], &only), Err(refused));
+        }
     }
 
     #[test]

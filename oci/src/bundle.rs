@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Mount, Spec};
 use serde::de::DeserializeOwned;
 
-use crate::annotations::{AnnotationError, Annotations};
+use crate::annotations::{AnnotationError, Annotations, Permitted};
 use crate::{check, json};
 
 /// A config.json may have this many bytes; the largest that real clients write are some 100 KiB.
 const MAX_CONFIG: u64 = 8 << 20;
 
 /// What the caller allows a config.json to ask for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Permissions {
-    /// Annotations may choose a sentry or a root.
-    pub annotations: bool,
+    /// Which of our annotations it may set.
+    pub annotations: Permitted,
 }
 
 /// Where the root file system comes from.
@@ -104,11 +104,11 @@ pub enum BundleError {
 
 impl Bundle {
     /// Loads and checks the bundle in `dir`.
-    pub fn load(dir: &Path, permissions: Permissions) -> Result<Self, BundleError> {
+    pub fn load(dir: &Path, permissions: &Permissions) -> Result<Self, BundleError> {
         let dir = dir.canonicalize().map_err(|source| BundleError::Directory { path: dir.to_owned(), source })?;
         let spec: Spec = load_json(&dir.join("config.json"))?;
         let annotations = match spec.annotations() {
-            Some(all) => Annotations::parse(all, permissions.annotations)?,
+            Some(all) => Annotations::parse(all, &permissions.annotations)?,
             None => Annotations::default(),
         };
         let mut ignored = Vec::new();
@@ -161,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("rootfs")).unwrap();
         std::fs::write(dir.path().join("config.json"), config).unwrap();
-        Bundle::load(dir.path(), Permissions::default()).map_err(|error| error.to_string())
+        Bundle::load(dir.path(), &Permissions::default()).map_err(|error| error.to_string())
     }
 
     /// The default specification with `change` made to it.
@@ -195,10 +195,10 @@ mod tests {
         assert!(load("{").unwrap_err().contains("EOF"));
         assert!(load(&"[".repeat(100_000)).unwrap_err().contains("nested"));
         assert!(load(&" ".repeat((8 << 20) + 1)).unwrap_err().contains("larger"));
-        let error = Bundle::load(Path::new("/nonexistent/bundle"), Permissions::default()).unwrap_err();
+        let error = Bundle::load(Path::new("/nonexistent/bundle"), &Permissions::default()).unwrap_err();
         assert!(error.to_string().contains("--bundle"), "{error}");
         let dir = tempfile::tempdir().unwrap();
-        let error = Bundle::load(dir.path(), Permissions::default()).unwrap_err();
+        let error = Bundle::load(dir.path(), &Permissions::default()).unwrap_err();
         assert!(error.to_string().contains("config.json"), "{error}");
     }
 
@@ -288,7 +288,7 @@ mod tests {
         value["annotations"] = json!({"dev.rsc.rootfs": "sentry:debian"});
         value["root"]["path"] = json!("nowhere");
         std::fs::write(dir.path().join("config.json"), value.to_string()).unwrap();
-        let bundle = Bundle::load(dir.path(), Permissions { annotations: true }).unwrap();
+        let bundle = Bundle::load(dir.path(), &Permissions { annotations: Permitted::all() }).unwrap();
         assert_eq!(bundle.root, RootSource::Export("debian".to_owned()));
     }
 

@@ -112,11 +112,11 @@ fn harmless_repetition() {
 fn spec_is_a_bundle() {
     let scene = Scene::new();
     assert!(scene.run(&["spec"]).status.success());
-    rsc_oci::Bundle::load(&scene.path("bundle"), rsc_oci::Permissions::default()).unwrap();
+    rsc_oci::Bundle::load(&scene.path("bundle"), &rsc_oci::Permissions::default()).unwrap();
     scene.fails(&["spec"], 1, "exists");
     fs::remove_file(scene.path("bundle/config.json")).unwrap();
     assert!(scene.run(&["spec", "--rootless"]).status.success());
-    rsc_oci::Bundle::load(&scene.path("bundle"), rsc_oci::Permissions::default()).unwrap();
+    rsc_oci::Bundle::load(&scene.path("bundle"), &rsc_oci::Permissions::default()).unwrap();
     assert!(Path::new(&scene.path("bundle/config.json")).exists());
 }
 

@@ -133,6 +133,32 @@ bad_formats() {
     job /x/elf; bad 126 run -b b c1; job /x/empty; bad 126 run -b b c1; job /x/script; bad 127 run -b b c1; job /x/loop; bad 126 run -b b c1
 }
 annotation_refused() { job true; bundle b --root "$PWD/rootfs" --annotation dev.rsc.rootfs=sentry:x -- true; bad 0 run -b b c1; bundle b --root "$PWD/rootfs" --annotation dev.rsc.sentry=unix:///x -- true; bad 0 run -b b c1; }
+# configure: the lines of standard input are the host's configuration.
+configure() { cat >config.toml; chmod 644 config.toml; }
+host_config() {
+    job sh -c 'echo up; sleep 1000'; configure <<<$'platform = "ptrace"\nplacement = "strict"\non-loss = "freeze"\nloss-grace = 7'
+    rt --config config.toml run -d -b b it-hc >o 2>e </dev/null; local has='import json,sys; s=json.load(sys.stdin)["settings"]; print(s["platform"], s["placement"], s["on_loss"], s["loss_grace"])'
+    eq "$(python3 -c "$has" <"$STATE/it-hc/state.json")" 'ptrace strict freeze 7'; rt delete -f it-hc
+    bundle b --root "$PWD/rootfs" --annotation dev.rsc.platform=seccomp -- sleep 1000
+    rt --config config.toml --loss-grace 9 run -d -b b it-hc >o 2>e </dev/null
+    eq "$(python3 -c "$has" <"$STATE/it-hc/state.json")" 'seccomp strict freeze 9'; rt delete -f it-hc
+    job true; configure <<<'sentry = "unix:///none/such"'; bad 1 --config config.toml run -b b c1; has "$(cat e)" unix:///none/such
+}
+host_config_annotations() {
+    bundle b --root "$PWD/rootfs" --annotation dev.rsc.sentry=unix:///none/such -- true
+    configure <<<$'[annotations]\nallow = ["dev.rsc.sentry"]'; bad 1 --config config.toml run -b b c1; has "$(cat e)" 'reach the sentry'
+    configure <<<$'[annotations]\nallow = ["dev.rsc.rootfs"]'; bad 1 --config config.toml run -b b c1; has "$(cat e)" 'not permitted'
+    bad 1 --config config.toml --allow-annotations run -b b c1; has "$(cat e)" 'reach the sentry'
+    bundle b --root "$PWD/rootfs" --annotation dev.rsc.placement=strict -- true; bad 1 --config config.toml run -b b c1; has "$(cat e)" 'not permitted'
+}
+host_config_bad() {
+    job true; bad 1 --config none run -b b c1; bad 1 --config . run -b b c1
+    configure <<<$'platform = "auto"\nplatfrom = "auto"'; bad 1 --config config.toml run -b b c1; has "$(cat e)" 'line 2'
+    configure <<<'tls-ca = "relative"'; bad 1 --config config.toml run -b b c1; has "$(cat e)" 'line 1'
+    configure <<<''; chmod 666 config.toml; bad 1 --config config.toml run -b b c1; chmod 644 config.toml; rc 0 rt --config config.toml run -b b c1
+    # What ends containers does not depend on it.
+    job sleep 1000; rt run -d -b b it-hb >/dev/null 2>&1 </dev/null; configure <<<'nonsense'; rt --config config.toml kill it-hb KILL; soon same_status it-hb stopped; rt --config config.toml delete it-hb
+}
 sentry_unreachable() { job true; bad 0 run --sentry "unix://$PWD/none.sock" -b b c1; bad 0 run --sentry tcp://127.0.0.1:1 -b b c1; }
 
 step run-true run-output exit-codes exit-signal arguments environment cwd-user hostname relative-root read-only-root bind-mount \
@@ -143,4 +169,4 @@ only_rsc same-id-elsewhere
 if setpriv --reuid $RL --regid $RL --clear-groups unshare --user --map-root-user true 2>/dev/null; then only_rsc rootless-run
 else skip rootless-run "users may not make user namespaces on this machine"; fi
 step bad-bundle bad-config bad-root bad-id bad-program bad-mount no-such-container unknown-flag
-only_rsc bad-values bad-files bad-formats annotation-refused sentry-unreachable
+only_rsc bad-values bad-files bad-formats annotation-refused sentry-unreachable host-config host-config-annotations host-config-bad

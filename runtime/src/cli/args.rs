@@ -35,7 +35,7 @@ pub enum LogFormat {
 /// Settings of all commands.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// Directory for the state of containers [default: /run/rsc, for a user without privileges $XDG_RUNTIME_DIR/rsc]
+    /// Directory for the state of containers [default: /run/rsc; for a user without privileges $XDG_RUNTIME_DIR/rsc, /run/user/UID/rsc or /tmp/rsc-UID]
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// File for messages [default: standard error]
@@ -78,7 +78,10 @@ pub struct Global {
     /// Its key
     #[arg(long, global = true, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Let annotations choose a sentry or a root
+    /// The host's configuration [default: /etc/rsc/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Let annotations choose a sentry or a root, whatever the host's configuration says
     #[arg(long, global = true)]
     pub allow_annotations: bool,
     /// What becomes of a workload whose sentry is lost: kill, freeze, eio

@@ -1,6 +1,7 @@
 //! The command line: parsing, where state and messages go, and which function a command is.
 
 pub mod args;
+pub mod config;
 pub mod log;
 mod root;
 pub mod settings;
@@ -12,12 +13,14 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
+use rsc_oci::annotations::Permitted;
 use rsc_oci::exec::Changes;
 use rsc_oci::{ContainerId, Store, defaults};
 
 use crate::lifecycle::exec::{ExecOptions, What};
 use crate::lifecycle::{self, CreateOptions, LifecycleError};
 use args::{Cli, Command, Common, ExecArgs, Global, ListFormat, LogFormat};
+use config::HostConfig;
 use log::Log;
 
 /// What a command needs besides its own arguments.
@@ -143,12 +146,14 @@ fn create_options(context: &Context, common: Common, id: ContainerId) -> Result<
             "--preserve-fds is not supported: a workload has no descriptors of the host; leave it out".to_owned(),
         ));
     }
+    let config = HostConfig::load(context.global.config.as_deref())?;
     Ok(CreateOptions {
         id,
         bundle: common.bundle.unwrap_or_else(|| PathBuf::from(".")),
         pid_file: common.pid_file,
         console_socket: common.console_socket,
-        allow_annotations: context.global.allow_annotations,
+        permitted: if context.global.allow_annotations { Permitted::all() } else { config.permitted() },
+        config,
     })
 }
 

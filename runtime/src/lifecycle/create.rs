@@ -35,7 +35,7 @@ pub struct Created {
 
 /// Makes a container. `attached`: the caller stays and serves the terminal itself.
 pub fn create(context: &Context, options: &CreateOptions, attached: bool) -> Result<Created, LifecycleError> {
-    let bundle = Bundle::load(&options.bundle, Permissions { annotations: options.allow_annotations })?;
+    let bundle = Bundle::load(&options.bundle, &Permissions { annotations: options.permitted.clone() })?;
     for ignored in &bundle.ignored {
         tracing::info!("ignored: {ignored}");
     }
@@ -91,7 +91,7 @@ fn first_record(context: &Context, options: &CreateOptions, bundle: &Bundle) -> 
         helpers: Vec::new(),
         cgroups: Vec::new(),
         leaves: Vec::new(),
-        settings: settings::resolve(&context.global, &bundle.annotations),
+        settings: settings::resolve(&context.global, &bundle.annotations, &options.config),
     }
 }
 

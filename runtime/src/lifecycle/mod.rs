@@ -14,11 +14,14 @@ pub mod terminal;
 use std::io;
 use std::path::PathBuf;
 
+use rsc_oci::annotations::Permitted;
 use rsc_oci::cgroups::CgroupError;
 use rsc_oci::id::IdError;
 use rsc_oci::signal::UnknownSignal;
 use rsc_oci::state::StateError;
 use rsc_oci::{BundleError, ContainerId, Status};
+
+use crate::cli::config::{ConfigError, HostConfig};
 
 /// Why a command failed. The text is one line for a person; where clients look for runc's words, it has them.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,9 @@ pub enum LifecycleError {
     /// The bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// The host's configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The id.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -114,6 +120,8 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// Where to send the terminal's master.
     pub console_socket: Option<PathBuf>,
-    /// Annotations may choose a sentry or a root.
-    pub allow_annotations: bool,
+    /// What the bundle's annotations may choose.
+    pub permitted: Permitted,
+    /// The host's configuration.
+    pub config: HostConfig,
 }

@@ -197,7 +197,7 @@ mod tests {
         let mut value: Value = serde_json::from_str(defaults::SPEC).unwrap();
         change(&mut value);
         fs::write(dir.path().join("config.json"), value.to_string()).unwrap();
-        let bundle = Bundle::load(dir.path(), Permissions::default()).unwrap();
+        let bundle = Bundle::load(dir.path(), &Permissions::default()).unwrap();
         plan(&ContainerId::parse("c").unwrap(), &bundle, Placement::Strict, false)
     }
 
