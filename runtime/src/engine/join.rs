@@ -10,6 +10,7 @@ use crate::{
     sys::{
         process,
         ptrace::{self, Gone, Resume},
+        seccomp,
     },
 };
 use nix::errno::Errno;
@@ -72,7 +73,11 @@ impl Engine {
             // An int: the upper half is whatever was there.
             .and_then(|pidfd| process::pidfd_getfd(pidfd.as_fd(), regs.r9 as i32));
         match (taken, self.joining.get_mut(&pid)) {
-            (Ok(listener), Some(joining)) => joining.listener = Some(listener),
+            (Ok(listener), Some(joining)) => {
+                // Older kernels wake as they please.
+                let _ = seccomp::wake_in_place(listener.as_fd());
+                joining.listener = Some(listener);
+            }
             (taken, _) => {
                 tracing::warn!("cannot take the filter's listener of process {pid}: {:?}", taken.err());
                 let _ = process::kill(pid, libc::SIGKILL);
