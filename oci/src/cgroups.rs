@@ -1,5 +1,12 @@
 //! The cgroup of a container, in whatever hierarchies this machine has: version 1 controllers, version 2, or both. It is made,
-//! given simple limits, joined by the workload's init and removed; nothing more.
+//! joined by the workload's processes, limited, frozen, measured and removed.
+
+mod freezer;
+mod limits;
+mod stats;
+
+pub use freezer::{freeze, is_frozen, thaw};
+pub use stats::{OomSource, oom_source, stats};
 
 use std::fs;
 use std::io;
@@ -14,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use crate::process::ProcessId;
 
 /// Version 1 controllers in which a container gets a cgroup of its own.
-const CONTROLLERS: [&str; 6] = ["freezer", "pids", "memory", "cpu", "cpuset", "devices"];
+const CONTROLLERS: [&str; 9] = ["freezer", "pids", "memory", "cpu", "cpuacct", "cpuset", "devices", "blkio", "hugetlb"];
+/// Version 2 controllers that it uses.
+const UNIFIED: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
 /// So many containers of one id can have a cgroup each.
 const NAMES: u32 = 1000;
 /// A cgroup whose processes were killed may stay busy this long.
@@ -22,7 +31,7 @@ const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a cgroup can't be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cgroup {path}: {doing}: {source}")]
+#[error("cgroup {path}: {doing}: {}", crate::json::one_line(&source.to_string()))]
 pub struct CgroupError {
     path: PathBuf,
     doing: &'static str,
@@ -44,6 +53,25 @@ pub struct Hierarchies {
 }
 
 impl Hierarchies {
+    /// Those that a container with `resources` needs: where there are both versions, the second one only for what the first lacks.
+    pub fn needed(mut self, resources: Option<&LinuxResources>) -> Self {
+        let huge = resources.and_then(|it| it.hugepage_limits().as_ref()).is_some_and(|list| !list.is_empty());
+        let lacks_huge = huge && self.unified_controllers().iter().any(|name| name == "hugetlb");
+        if !self.v1.is_empty() && !lacks_huge {
+            self.v2 = None;
+        }
+        self
+    }
+
+    /// What the version 2 tree is to control.
+    fn unified_controllers(&self) -> Vec<String> {
+        let taken = |name: &str| self.v1.iter().any(|(controllers, _)| controllers.iter().any(|other| other == name));
+        let offered = self.v2.as_ref().and_then(|point| fs::read_to_string(point.join("cgroup.controllers")).ok());
+        let offered = offered.unwrap_or_default();
+        let offers = |name: &&str| offered.split_ascii_whitespace().any(|other| other == *name);
+        UNIFIED.into_iter().filter(|name| !taken(name)).filter(offers).map(str::to_owned).collect()
+    }
+
     /// Reads this process's mount table.
     pub fn detect() -> Self {
         Self::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
@@ -84,8 +112,17 @@ pub struct Cgroups {
 pub struct Leaf {
     /// The folder.
     pub path: PathBuf,
-    /// Those of a version 1 hierarchy; empty for version 2.
+    /// What it controls; empty: whatever there is, in a version 2 hierarchy.
     pub controllers: Vec<String>,
+    /// It is of version 2.
+    #[serde(default)]
+    pub unified: bool,
+}
+
+impl Leaf {
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.is_empty() || self.controllers.iter().any(|name| name == controller)
+    }
 }
 
 impl Cgroups {
@@ -151,15 +188,17 @@ impl Cgroups {
                     }
                 }
             })?;
-            self.leaves.push(Leaf { path: leaf, controllers: controllers.clone() });
+            self.leaves.push(Leaf { path: leaf, controllers: controllers.clone(), unified: false });
         }
-        if let (Some(point), true) = (&hierarchies.v2, hierarchies.v1.is_empty()) {
+        if let Some(point) = &hierarchies.v2 {
+            let wanted = hierarchies.unified_controllers();
             let leaf = self.make(point, relative, |parent, _| {
-                for name in ["cpu", "cpuset", "io", "memory", "pids"] {
+                for name in &wanted {
                     let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{name}"));
                 }
             })?;
-            self.leaves.push(Leaf { path: leaf, controllers: Vec::new() });
+            let controllers = if hierarchies.v1.is_empty() { Vec::new() } else { wanted };
+            self.leaves.push(Leaf { path: leaf, controllers, unified: true });
         }
         Ok(())
     }
@@ -232,85 +271,43 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Sets the limits of `resources` for memory, pids and cpu.
+    /// Sets what `resources` limits. What this machine has no file for is refused by that file's name.
     pub fn limit(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
-        for leaf in &self.leaves {
-            for (file, value) in settings(resources, &leaf.controllers) {
-                let file = leaf.path.join(file);
-                fs::write(&file, &value).map_err(error(&file, "setting a limit"))?;
-            }
+        if let Some(missing) = limits::missing(resources, &self.leaves) {
+            let problem = io::Error::new(io::ErrorKind::Unsupported, "the container has no cgroup for it; remove it");
+            return Err(error(Path::new(missing), "setting a limit")(problem));
+        }
+        for setting in limits::settings(resources, &self.leaves) {
+            setting.apply()?;
         }
         Ok(())
     }
 }
 
-/// The files to write for `resources`; no controllers means version 2.
-fn settings(resources: &LinuxResources, controllers: &[String]) -> Vec<(&'static str, String)> {
-    let v2 = controllers.is_empty();
-    let has = |name: &str| v2 || controllers.iter().any(|controller| controller == name);
-    let number = |value: i64| if value < 0 && v2 { "max".to_owned() } else { value.to_string() };
-    let mut files = Vec::new();
-    if let Some(pids) = resources.pids().as_ref().filter(|_| has("pids")) {
-        let limit = if pids.limit() <= 0 { "max".to_owned() } else { pids.limit().to_string() };
-        files.push(("pids.max", limit));
-    }
-    if let Some(memory) = resources.memory().as_ref().filter(|_| has("memory")) {
-        // Zero is how clients write "not set".
-        let set = |value: Option<i64>| value.filter(|value| *value != 0);
-        if let Some(limit) = set(memory.limit()) {
-            files.push((if v2 { "memory.max" } else { "memory.limit_in_bytes" }, number(limit)));
-        }
-        if let Some(low) = set(memory.reservation()) {
-            files.push((if v2 { "memory.low" } else { "memory.soft_limit_in_bytes" }, number(low)));
-        }
-        match (set(memory.swap()), set(memory.limit())) {
-            (Some(swap), _) if !v2 => files.push(("memory.memsw.limit_in_bytes", swap.to_string())),
-            (Some(swap), _) if swap < 0 => files.push(("memory.swap.max", "max".to_owned())),
-            (Some(swap), Some(limit)) if limit > 0 => {
-                files.push(("memory.swap.max", swap.saturating_sub(limit).max(0).to_string()));
-            }
-            _ => {}
-        }
-    }
-    if let Some(cpu) = resources.cpu().as_ref().filter(|_| has("cpu")) {
-        if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
-            if v2 {
-                // The kernel's own conversion of [2, 262144] to [1, 10000].
-                let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
-                files.push(("cpu.weight", weight.to_string()));
-            } else {
-                files.push(("cpu.shares", shares.to_string()));
-            }
-        }
-        let period = cpu.period().filter(|period| *period != 0);
-        let quota = cpu.quota().filter(|quota| *quota != 0);
-        if v2 {
-            if quota.is_some() || period.is_some() {
-                files.push(("cpu.max", format!("{} {}", number(quota.unwrap_or(-1)), period.unwrap_or(100_000))));
-            }
-        } else {
-            files.extend(period.map(|period| ("cpu.cfs_period_us", period.to_string())));
-            files.extend(quota.map(|quota| ("cpu.cfs_quota_us", quota.to_string())));
-        }
-    }
-    if let Some(cpu) = resources.cpu().as_ref().filter(|_| has("cpuset")) {
-        let text = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-        files.extend(text(cpu.cpus()).map(|cpus| ("cpuset.cpus", cpus)));
-        files.extend(text(cpu.mems()).map(|mems| ("cpuset.mems", mems)));
-    }
-    files
-}
+/// Cgroups below one that are looked into, at most; nobody nests more deeply.
+const MAX_DEPTH: usize = 16;
 
-/// All processes in the cgroups `made` (those that [`Cgroups::made`] gave).
-pub fn processes(made: &[PathBuf]) -> Vec<ProcessId> {
-    let mut pids: Vec<i32> = made
-        .iter()
-        .filter_map(|dir| fs::read_to_string(dir.join("cgroup.procs")).ok())
-        .flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>())
-        .collect();
+/// All processes in the container's folders, or below them.
+pub fn processes(leaves: &[Leaf]) -> Vec<ProcessId> {
+    let mut pids = Vec::new();
+    for leaf in leaves {
+        pids_below(&leaf.path, MAX_DEPTH, &mut pids);
+    }
     pids.sort_unstable();
     pids.dedup();
     pids.into_iter().filter_map(ProcessId::of).collect()
+}
+
+fn pids_below(dir: &Path, depth: usize, pids: &mut Vec<i32>) {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    if depth > 0 {
+        for item in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if item.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pids_below(&item.path(), depth - 1, pids);
+            }
+        }
+    }
 }
 
 /// Removes the folders `made`, waiting a bounded time for the last processes to leave. One that still holds cgroups of others
@@ -391,24 +388,5 @@ mod tests {
         let refused = Cgroups::create(&hierarchies, Path::new("/a")).unwrap_err().to_string();
         assert!(refused.contains("not empty: 2 process"), "{refused}");
         assert!(at("a").exists());
-    }
-
-    #[test]
-    fn limits_in_both_languages() {
-        let resources: LinuxResources = serde_json::from_str(
-            r#"{"memory": {"limit": 1000, "swap": 1500}, "pids": {"limit": -1}, "cpu": {"shares": 262144, "quota": 5, "period": 10}}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            settings(&resources, &[]),
-            [
-                ("pids.max", "max".to_owned()),
-                ("memory.max", "1000".to_owned()),
-                ("memory.swap.max", "500".to_owned()),
-                ("cpu.weight", "10000".to_owned()),
-                ("cpu.max", "5 10".to_owned()),
-            ]
-        );
-        assert_eq!(settings(&resources, &["cpu".to_owned()]).len(), 3);
     }
 }

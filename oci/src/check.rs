@@ -401,33 +401,36 @@ fn device(property: &str, device: &LinuxDevice) -> Result<(), BundleError> {
     wrong(property, format!("{}: devices of the host are not supported; remove it", device.path().display()))
 }
 
-fn resources(resources: &LinuxResources, ignored: &mut Vec<String>) -> Result<(), BundleError> {
-    let block_io = resources.block_io().as_ref().is_some_and(|it| {
-        it.weight().is_some_and(|weight| weight != 0)
-            || it.leaf_weight().is_some_and(|weight| weight != 0)
-            || it.weight_device().as_ref().is_some_and(|list| !list.is_empty())
-            || [
-                it.throttle_read_bps_device(),
-                it.throttle_write_bps_device(),
-                it.throttle_read_iops_device(),
-                it.throttle_write_iops_device(),
-            ]
-            .iter()
-            .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
-    });
+/// What `linux.resources` may ask for; the cgroups' own files judge the values.
+pub(crate) fn resources(resources: &LinuxResources, ignored: &mut Vec<String>) -> Result<(), BundleError> {
     let network = resources
         .network()
         .as_ref()
         .is_some_and(|it| it.class_id().is_some() || it.priorities().as_ref().is_some_and(|list| !list.is_empty()));
-    for (name, present) in [
-        ("blockIO", block_io),
-        ("network", network),
-        ("hugepageLimits", resources.hugepage_limits().as_ref().is_some_and(|list| !list.is_empty())),
-        ("rdma", resources.rdma().as_ref().is_some_and(|list| !list.is_empty())),
-        ("unified", resources.unified().as_ref().is_some_and(|list| !list.is_empty())),
-    ] {
+    for (name, present) in
+        [("network", network), ("rdma", resources.rdma().as_ref().is_some_and(|list| !list.is_empty()))]
+    {
         if present {
             return unsupported(format!("linux.resources.{name}"));
+        }
+    }
+    bounded("linux.resources.hugepageLimits", resources.hugepage_limits().as_ref())?;
+    for (index, limit) in resources.hugepage_limits().iter().flatten().enumerate() {
+        let size = limit.page_size();
+        if size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return wrong(format!("linux.resources.hugepageLimits[{index}].pageSize"), format!("{size:?} is no size"));
+        }
+    }
+    for (file, value) in resources.unified().iter().flatten() {
+        if file.is_empty() || file.contains('/') || !file.contains('.') {
+            return wrong("linux.resources.unified", format!("{file:?} is no file of a cgroup"));
+        }
+        text("linux.resources.unified", file)?;
+        text("linux.resources.unified", value)?;
+    }
+    if let Some(cpu) = resources.cpu() {
+        for (name, value) in [("cpus", cpu.cpus()), ("mems", cpu.mems())] {
+            text(&format!("linux.resources.cpu.{name}"), value.as_deref().unwrap_or_default())?;
         }
     }
     if resources.devices().as_ref().is_some_and(|list| !list.is_empty()) {

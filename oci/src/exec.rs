@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, LinuxResources, Process, Spec};
 
 use crate::bundle::{BundleError, load_json};
 use crate::check;
@@ -51,6 +51,11 @@ pub fn from_file(path: &Path) -> Result<Checked, BundleError> {
 pub fn from_bundle(dir: &Path, changes: Changes) -> Result<Checked, BundleError> {
     let spec: Spec = load_json(&dir.join("config.json"))?;
     changed(spec.process().clone().unwrap_or_default(), changes)
+}
+
+/// Checks resources that come without a bundle.
+pub fn check_resources(resources: &LinuxResources) -> Result<(), BundleError> {
+    check::resources(resources, &mut Vec::new())
 }
 
 fn changed(mut process: Process, changes: Changes) -> Result<Checked, BundleError> {

@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::annotations::{Loss, Placement, Platform};
-use crate::cgroups::Leaf;
+use crate::cgroups::{Leaf, is_frozen};
 use crate::id::ContainerId;
 use crate::json::one_line;
 use crate::process::ProcessId;
@@ -47,6 +47,8 @@ pub enum Status {
     Created,
     /// Its init runs.
     Running,
+    /// Its processes are frozen.
+    Paused,
     /// Its init has ended, or it was never completed.
     Stopped,
 }
@@ -58,6 +60,7 @@ impl Status {
             Self::Creating => "creating",
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
         }
     }
@@ -132,6 +135,7 @@ impl Record {
         match self.stage {
             Stage::Creating if alive(self.creator) => Status::Creating,
             Stage::Creating => Status::Stopped,
+            Stage::Created | Stage::Started if alive(self.init) && is_frozen(&self.leaves) => Status::Paused,
             Stage::Created if alive(self.init) => Status::Created,
             Stage::Started if alive(self.init) => Status::Running,
             Stage::Created | Stage::Started => Status::Stopped,

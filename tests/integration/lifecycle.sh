@@ -137,7 +137,111 @@ P
 }
 exec_sub_cgroup() { up it-e22; says 255 '' rt exec --cgroup no-such it-e22 true; says 255 '' rt exec --cgroup ../.. it-e22 true; down it-e22; }
 
+
+field() { rt state "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin)[sys.argv[1]])' "$2"; }
+# leaf ID CONTROLLER: the folder of its cgroup.
+leaf() { local d=/sys/fs/cgroup/$2/it-$MARK-$1; [ -d "$d" ] || d=/sys/fs/cgroup/it-$MARK-$1; [ -d "$d" ] || fail "no cgroup $2 of $1"; echo "$d"; }
+# limit ID CONTROLLER FILE-OF-V1 FILE-OF-V2: what stands in it.
+limit() { local d; d=$(leaf "$1" "$2"); cat "$d/$3" 2>/dev/null || cat "$d/$4"; }
+
+ps_json() { up it-p1; eq "$(rt ps --format json it-p1)" "[$(field it-p1 pid)]"; rt exec -d --pid-file pid it-p1 sleep 500 </dev/null >/dev/null 2>&1; eq "$(rt ps -f json it-p1 | tr -d '[]\n' | tr , '\n' | sort)" "$(printf '%s\n' "$(field it-p1 pid)" "$(cat pid)" | sort)"; down it-p1; }
+ps_table() {
+    up it-p2; local pid; pid=$(field it-p2 pid); has "$(rt ps it-p2 | head -n 1)" PID; has "$(rt ps it-p2)" "$pid"; eq "$(rt ps it-p2 | wc -l)" 2
+    has "$(rt ps it-p2 -e -o pid,comm)" "$pid sleep"; says 1 '' rt ps it-p2 --no-such-option; says 1 'does not exist' rt ps it-nobody; down it-p2
+}
+ps_stopped() { up it-p3; rt kill it-p3 KILL; soon same_status it-p3 stopped; eq "$(rt ps --format json it-p3 | tr -d '\n')" "$([ -n "$CONTROL" ] && echo null || echo '[]')"; down it-p3; }
+pause_resume() {
+    bundle b --root "$PWD/rootfs" --cgroup "/it-$MARK-it-q1" -- sh -c 'while :; do echo x >>/root/f; sleep .02; done'
+    rt run -d -b b it-q1 </dev/null >/dev/null 2>&1; soon [ -s rootfs/root/f ]
+    rt pause it-q1; eq "$(status_of it-q1)" paused; has "$(rt list)" paused
+    local n; n=$(wc -c <rootfs/root/f); sleep .3; eq "$(wc -c <rootfs/root/f)" "$n"
+    says 1 'container not running' rt pause it-q1
+    says 255 '--ignore-paused' rt exec it-q1 true
+    says 1 'not stopped: paused' rt delete it-q1
+    rt resume it-q1; eq "$(status_of it-q1)" running; soon grew "$n"
+    says 1 'container not paused' rt resume it-q1; down it-q1
+}
+grew() { [ "$(wc -c <rootfs/root/f)" -gt "$1" ]; }
+pause_often() { up it-q2; local i; for i in 1 2 3 4 5 6 7 8; do rt pause it-q2; rt resume it-q2; eq "$(rt exec it-q2 echo $i)" $i; done; down it-q2; }
+pause_delete() { up it-q3; rt pause it-q3; rt delete --force it-q3; }
+pause_kill() { up it-q4; rt pause it-q4; rt kill it-q4 KILL; soon same_status it-q4 stopped; down it-q4; }
+pause_exec() { # one that enters meanwhile waits for the others
+    up it-q5; rt pause it-q5; rtx exec --ignore-paused it-q5 echo in </dev/null >o & sleep .5; eq "$(cat o)" ''
+    rt resume it-q5; rc 0 wait $!; eq "$(cat o)" in; down it-q5
+}
+pause_nobody() { says 1 'does not exist' rt pause it-nobody; says 1 'does not exist' rt resume it-nobody; up it-q6; rt kill it-q6 KILL; soon same_status it-q6 stopped; says 1 'container not running' rt pause it-q6; says 1 'not paused' rt resume it-q6; down it-q6; }
+kill_all() {
+    bundle b --root "$PWD/rootfs" --cgroup "/it-$MARK-it-k1" -- sh -c 'trap "" TERM; sleep 500 & echo up >/root/up; while :; do sleep 300; done'
+    rt run -d -b b it-k1 </dev/null >/dev/null 2>&1; soon [ -e rootfs/root/up ]; soon several it-k1
+    rt kill --all it-k1 KILL; soon same_status it-k1 stopped; rc 0 rt kill --all it-k1 KILL; says 1 'container not running' rt kill it-k1 KILL; down it-k1
+}
+several() { [[ $(rt ps -f json "$1") == *,* ]]; }
+kill_errors() { up it-k2; says 1 'unknown signal' rt kill it-k2 FOO; says 1 '' rt kill it-k2 99; rc 0 rt kill it-k2 0; says 1 'does not exist' rt kill it-nobody 9; down it-k2; }
+update_flags() {
+    up it-u1; rc 0 rt update it-u1
+    rt update --memory 64m --cpu-share 512 --pids-limit 77 --cpu-period 100000 --cpu-quota 50000 --cpuset-cpus 0 it-u1
+    eq "$(limit it-u1 memory memory.limit_in_bytes memory.max)" 67108864; eq "$(limit it-u1 pids pids.max pids.max)" 77
+    eq "$(limit it-u1 cpuset cpuset.cpus cpuset.cpus)" 0
+    [ ! -d /sys/fs/cgroup/cpu ] || { eq "$(limit it-u1 cpu cpu.shares -)" 512; eq "$(limit it-u1 cpu cpu.cfs_quota_us -)" 50000; }
+    rt update --memory 128m it-u1; eq "$(limit it-u1 memory memory.limit_in_bytes memory.max)" 134217728
+    rt update --pids-limit -1 it-u1; eq "$(limit it-u1 pids pids.max pids.max)" max
+    rc 0 rt exec it-u1 true; down it-u1
+}
+update_resources() {
+    up it-u2; echo '{"memory": {"limit": 67108864, "swap": 134217728}, "pids": {"limit": 66}, "cpu": {"quota": 200000, "period": 100000}, "blockIO": {"weight": 0}}' >r.json
+    rt update --resources r.json it-u2; eq "$(limit it-u2 pids pids.max pids.max)" 66
+    echo '{"pids": {"limit": 55}}' | rt update --resources - it-u2; eq "$(limit it-u2 pids pids.max pids.max)" 55
+    echo '{"pids": {"limit": 44}}' | rt update --resources=- it-u2; eq "$(limit it-u2 pids pids.max pids.max)" 44
+    # Both limits grow together, and shrink together.
+    echo '{"memory": {"limit": 268435456, "swap": 268435456}}' | rt update -r - it-u2; eq "$(limit it-u2 memory memory.limit_in_bytes memory.max)" 268435456
+    echo '{"memory": {"limit": 33554432, "swap": 33554432}}' | rt update -r - it-u2; eq "$(limit it-u2 memory memory.limit_in_bytes memory.max)" 33554432
+    down it-u2
+}
+update_errors() {
+    up it-u3; says 1 '' rt update --memory x it-u3; says 1 '' rt update --cpuset-cpus 999 it-u3; says 1 '' rt update --resources none it-u3
+    echo '{"pids": ' >r.json; says 1 '' rt update --resources r.json it-u3; says 1 'does not exist' rt update it-nobody
+    rt kill it-u3 KILL; soon same_status it-u3 stopped; says 1 'container not running' rt update it-u3; down it-u3
+}
+limits_of_config() {
+    up it-l1 --set /linux/resources '{"memory": {"limit": 67108864, "reservation": 33554432}, "pids": {"limit": 33}, "cpu": {"shares": 300, "cpus": "0"}}'
+    eq "$(limit it-l1 memory memory.limit_in_bytes memory.max)" 67108864; eq "$(limit it-l1 pids pids.max pids.max)" 33; eq "$(limit it-l1 cpuset cpuset.cpus cpuset.cpus)" 0; down it-l1
+}
+limits_hold() { # the host's kernel sees to it
+    up it-l2 --set /linux/resources '{"pids": {"limit": 3}}'; hasnt "$(rt exec it-l2 sh -c 'for i in 1 2 3 4 5; do sleep 1 & done; wait; echo all' 2>&1 | tail -n 1)" all; down it-l2
+}
+limits_huge() {
+    up it-l3 --set /linux/resources '{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}'
+    local f; for f in /sys/fs/cgroup/*/it-"$MARK"-it-l3/hugetlb.2MB.{max,limit_in_bytes} /sys/fs/cgroup/it-"$MARK"-it-l3/hugetlb.2MB.max; do [ ! -e "$f" ] || eq "$(cat "$f")" 4194304; done; down it-l3
+}
+limits_refused() {
+    local r; for r in '{"network": {"classID": 7}}' '{"rdma": {"x": {"hcaHandles": 1}}}' '{"hugepageLimits": [{"pageSize": "../x", "limit": 1}]}' '{"unified": {"../x": "1"}}' '{"cpu": {"cpus": "999"}}'; do
+        bundle b --root "$PWD/rootfs" --set /linux/resources "$r" -- true; got=0; rt run -b b it-l4 2>e || got=$?; eq $got 1; done
+}
+events_stats() {
+    up it-v1; rt events --stats it-v1 | python3 -c 'import json,sys
+e=json.load(sys.stdin); d=e["data"]
+assert e["type"]=="stats" and e["id"]=="it-v1", e
+assert d["cpu"]["usage"]["total"] > 0 and d["memory"]["usage"]["usage"] > 0 and d["pids"]["current"] == 1, d' || fail stats; down it-v1
+}
+events_interval() {
+    up it-v2; rtx events --interval 100ms it-v2 >o & soon lines 3 o; down it-v2; rc 0 wait $!
+    up it-v2; rt kill it-v2 KILL; soon same_status it-v2 stopped; says 1 'is not running' rt events it-v2; says 1 'does not exist' rt events it-nobody; says 1 '' rt events --interval 0s it-v2; down it-v2
+}
+lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
+events_oom() {
+    up it-v3 --set /linux/resources '{"memory": {"limit": 16777216, "swap": 16777216}}'
+    rtx events --interval 10s it-v3 >o & soon lines 1 o
+    rt exec it-v3 sh -c 'x=0123456789abcdef; while :; do x=$x$x; done' </dev/null >/dev/null 2>&1 || true
+    soon grep -q '"oom"' o; down it-v3; wait
+}
+checkpoint_refused() { up it-c1; says 1 'not supported' rt checkpoint --image-path x it-c1; says 1 'not supported' rt restore --bundle b it-c9; eq "$(status_of it-c1)" running; down it-c1; }
+systemd_refused() { [ -d /run/systemd/system ] || says 1 'systemd' rt --systemd-cgroup run -b b it-s1; }
+spec_rootless() { rt spec --rootless; python3 -c 'import json; c=json.load(open("config.json")); assert {"type":"user"} in c["linux"]["namespaces"] and c["linux"]["uidMappings"]'; mkdir d; rt spec --bundle d; [ -s d/config.json ]; says 1 '' rt spec --bundle none; }
+
 step exec-codes exec-output exec-input exec-many exec-shares exec-flags exec-process exec-detached exec-end-of-output exec-background \
     exec-errors exec-stopped exec-created exec-killed exec-ends-with-init exec-signals exec-cgroup exec-terminal exec-terminal-signal \
     exec-sub-cgroup
 only_rsc exec-namespaces exec-unprivileged-fds
+step ps-json ps-table ps-stopped pause-resume pause-often pause-delete pause-kill pause-nobody kill-all kill-errors update-flags update-resources \
+    update-errors limits-of-config limits-hold events-stats events-interval spec-rootless
+only_rsc pause-exec limits-huge limits-refused events-oom checkpoint-refused systemd-refused

@@ -1,9 +1,13 @@
 //! The command line, flag for flag as runc's where runc has one.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rsc_oci::annotations::{Loss, Placement, Platform};
+
+use crate::lifecycle::update::parse_size;
 
 /// Runs OCI containers whose every system call is carried out by a sentry.
 #[derive(Debug, Parser)]
@@ -110,6 +114,20 @@ pub enum Command {
     State(Id),
     /// Send a signal to a container's init
     Kill(KillArgs),
+    /// Print the processes of a container
+    Ps(PsArgs),
+    /// Freeze all processes of a container
+    Pause(Id),
+    /// Let the processes of a paused container run on
+    Resume(Id),
+    /// Change the limits of a container
+    Update(Box<UpdateArgs>),
+    /// Print what a container uses, again and again
+    Events(EventsArgs),
+    /// Not supported
+    Checkpoint(Unsupported),
+    /// Not supported
+    Restore(Unsupported),
     /// Delete a stopped container
     Delete(DeleteArgs),
     /// List containers
@@ -249,6 +267,125 @@ pub struct KillArgs {
     pub signal: String,
 }
 
+/// `ps`.
+#[derive(Debug, Args)]
+pub struct PsArgs {
+    /// Format of the list
+    #[arg(long, short, value_enum, default_value_t)]
+    pub format: ListFormat,
+    /// The container, then options for ps(1) [default: -ef]
+    #[arg(value_name = "ID OPTIONS", trailing_var_arg = true, required = true)]
+    pub words: Vec<String>,
+}
+
+/// `update`. Sizes can be written like 100m.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// File with linux.resources, `-` for standard input; then the other flags are ignored
+    #[arg(long, short, value_name = "FILE")]
+    pub resources: Option<PathBuf>,
+    /// Weight for block devices, 10 to 1000
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub blkio_weight: u16,
+    /// Period of the quota in µs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub cpu_period: u64,
+    /// Processor time in a period in µs
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub cpu_quota: i64,
+    /// Relative weight of processor time
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub cpu_share: u64,
+    /// Period of real-time tasks in µs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub cpu_rt_period: u64,
+    /// Processor time of real-time tasks in a period in µs
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub cpu_rt_runtime: i64,
+    /// Processors
+    #[arg(long, value_name = "LIST", default_value = "")]
+    pub cpuset_cpus: String,
+    /// Memory nodes
+    #[arg(long, value_name = "LIST", default_value = "")]
+    pub cpuset_mems: String,
+    /// Memory
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size, allow_negative_numbers = true)]
+    pub memory: i64,
+    /// Memory, soft limit
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size, allow_negative_numbers = true)]
+    pub memory_reservation: i64,
+    /// Memory and swap together; -1: without limit
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size, allow_negative_numbers = true)]
+    pub memory_swap: i64,
+    /// Accepted without effect, as by current kernels
+    #[arg(long, value_name = "SIZE", hide = true)]
+    pub kernel_memory: Option<String>,
+    /// The same
+    #[arg(long, value_name = "SIZE", hide = true)]
+    pub kernel_memory_tcp: Option<String>,
+    /// Processes and threads; -1: without limit
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub pids_limit: i64,
+    /// Not supported
+    #[arg(long, value_name = "SCHEMA")]
+    pub l3_cache_schema: Option<String>,
+    /// Not supported
+    #[arg(long, value_name = "SCHEMA")]
+    pub mem_bw_schema: Option<String>,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Time between two lines, like 5s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    pub interval: Duration,
+    /// One line, then end
+    #[arg(long)]
+    pub stats: bool,
+    /// Name of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// What no command line can have honoured.
+#[derive(Debug, Args)]
+pub struct Unsupported {
+    /// Accepted, so that the refusal is the message
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub words: Vec<OsString>,
+}
+
+/// A time as Go writes it: `1h30m`, `5s`, `500ms`, `1.5s`; `0`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let invalid = || format!("invalid duration {text:?}; write 5s or 500ms");
+    let (mut rest, mut total) = (text, 0.0);
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(invalid)?;
+        let (number, unit_on) = rest.split_at(digits);
+        let unit_end = unit_on.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit_on.len());
+        let (unit, after) = unit_on.split_at(unit_end);
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return Err(invalid()),
+        };
+        total += number.parse::<f64>().map_err(|_| invalid())? * seconds;
+        rest = after;
+    }
+    if text.is_empty() { Err(invalid()) } else { Duration::try_from_secs_f64(total).map_err(|_| invalid()) }
+}
+
 /// `delete`.
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
@@ -290,4 +427,19 @@ pub struct SpecArgs {
     /// For a user without privileges
     #[arg(long = "rootless")]
     pub for_rootless: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [("5s", 5000), ("500ms", 500), ("1h1m", 3_660_000), ("1.5s", 1500), ("0", 0)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "s", "1x", "-1s", "9999999999999999999999h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use rsc_oci::exec::Changes;
 use rsc_oci::{ContainerId, Store, defaults};
 
 use crate::lifecycle::exec::{ExecOptions, What};
+use crate::lifecycle::update::Limits;
 use crate::lifecycle::{self, CreateOptions, LifecycleError};
 use args::{Cli, Command, Common, ExecArgs, Global, ListFormat, LogFormat};
 use config::HostConfig;
@@ -68,9 +69,11 @@ pub fn main(argv: Vec<OsString>) -> u8 {
 
 fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
     if context.global.systemd_cgroup {
-        return Err(LifecycleError::Unsupported(
-            "--systemd-cgroup is not supported; leave it out: cgroups are made in the file system".to_owned(),
-        ));
+        return Err(unsupported(if Path::new("/run/systemd/system").is_dir() {
+            "--systemd-cgroup is not supported; leave it out: cgroups are made in the file system"
+        } else {
+            "systemd cgroup flag passed, but systemd does not run on this machine; leave --systemd-cgroup out"
+        }));
     }
     let store = &context.store;
     let done = |()| 0;
@@ -90,6 +93,14 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         Command::Start(args) => lifecycle::start::start(store, &args.id).map(done),
         Command::Exec(args) => lifecycle::exec::exec(context, exec_options(args)?),
         Command::State(args) => Ok(print(&json(&lifecycle::state::state(store, &args.id)?)?)),
+        Command::Ps(args) => ps(store, args),
+        Command::Pause(args) => lifecycle::pause::pause(store, &args.id).map(done),
+        Command::Resume(args) => lifecycle::pause::resume(store, &args.id).map(done),
+        Command::Update(args) => update(store, *args).map(done),
+        Command::Events(args) if args.stats => lifecycle::events::once(store, &args.id).map(done),
+        Command::Events(args) => lifecycle::events::watch(store, &args.id, args.interval).map(done),
+        Command::Checkpoint(_) => Err(unsupported("checkpoint is not supported: a sandbox can't be saved to a file")),
+        Command::Restore(_) => Err(unsupported("restore is not supported: a sandbox can't be saved to a file")),
         Command::Kill(args) => lifecycle::kill::kill(store, &args.id, &args.signal, args.all).map(done),
         Command::Delete(args) => lifecycle::delete::delete(store, &args.id, args.force).map(done),
         Command::List(args) => {
@@ -103,6 +114,44 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         Command::Spec(args) => write_spec(args.bundle.as_deref(), args.for_rootless).map(done),
         Command::Features => Ok(print(&json(&defaults::features())?)),
     }
+}
+
+fn unsupported(text: &str) -> LifecycleError {
+    LifecycleError::Unsupported(text.to_owned())
+}
+
+fn ps(store: &Store, args: args::PsArgs) -> Result<u8, LifecycleError> {
+    let mut words = args.words.into_iter();
+    let pids = lifecycle::ps::pids(store, &words.next().unwrap_or_default())?;
+    Ok(print(&match args.format {
+        ListFormat::Json => format!("{pids:?}\n").replace(", ", ","),
+        ListFormat::Table => lifecycle::ps::table(&pids, &words.collect::<Vec<_>>())?,
+    }))
+}
+
+fn update(store: &Store, args: args::UpdateArgs) -> Result<(), LifecycleError> {
+    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
+        return Err(unsupported("--l3-cache-schema and --mem-bw-schema are not supported; leave them out"));
+    }
+    let resources = match &args.resources {
+        Some(path) => lifecycle::update::read(path)?,
+        None => Limits {
+            blkio_weight: args.blkio_weight,
+            cpu_period: args.cpu_period,
+            cpu_quota: args.cpu_quota,
+            cpu_share: args.cpu_share,
+            cpu_rt_period: args.cpu_rt_period,
+            cpu_rt_runtime: args.cpu_rt_runtime,
+            cpuset_cpus: args.cpuset_cpus,
+            cpuset_mems: args.cpuset_mems,
+            memory: args.memory,
+            memory_reservation: args.memory_reservation,
+            memory_swap: args.memory_swap,
+            pids_limit: args.pids_limit,
+        }
+        .resources(),
+    };
+    lifecycle::update::update(store, &args.id, &resources)
 }
 
 fn exec_options(args: ExecArgs) -> Result<ExecOptions, LifecycleError> {
@@ -224,9 +273,9 @@ fn log_of(argv: &[OsString]) -> Option<Log> {
     Log::open(Some(path), format).ok()
 }
 
-/// The words before the program of an `exec`, which has flags of its own.
+/// The words before the program of an `exec` or the options of a `ps`, which have flags of their own.
 fn own_words(argv: &[OsString]) -> impl Iterator<Item = &OsString> {
-    argv.iter().skip(1).take_while(|arg| *arg != "exec")
+    argv.iter().skip(1).take_while(|arg| *arg != "exec" && *arg != "ps")
 }
 
 /// `--strace` may stand without a value right before the command, which then is no file's name.

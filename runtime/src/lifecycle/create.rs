@@ -144,7 +144,8 @@ fn make(
 fn make_cgroups(bundle: &Bundle, locked: &Locked, record: &mut Record) -> Result<Cgroups, LifecycleError> {
     let linux = bundle.spec.linux().as_ref();
     let asked = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
-    let hierarchies = Hierarchies::detect();
+    let resources = linux.and_then(|linux| linux.resources().as_ref());
+    let hierarchies = Hierarchies::detect().needed(resources);
     let made = match &asked {
         Some(path) => Cgroups::create(&hierarchies, path),
         None => Cgroups::create_own(&hierarchies, &Path::new("/").join(record.id.as_str())),
@@ -158,7 +159,7 @@ fn make_cgroups(bundle: &Bundle, locked: &Locked, record: &mut Record) -> Result
     record.cgroups = cgroups.made().to_vec();
     record.leaves = cgroups.leaves().to_vec();
     locked.save(record)?;
-    if let Some(resources) = linux.and_then(|linux| linux.resources().as_ref()) {
+    if let Some(resources) = resources {
         cgroups.limit(resources)?;
     }
     Ok(cgroups)

@@ -42,6 +42,11 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<(), LifecycleError
 /// Removes all that `record` names, and the container's folder.
 pub fn destroy(locked: Locked, record: &Record) -> Result<(), LifecycleError> {
     if let Some(init) = record.init {
+        if cgroups::is_frozen(&record.leaves) {
+            // What is frozen does not even die. The signal comes first, so that nothing runs on.
+            init.kill_hard().map_err(LifecycleError::io("killing", format!("process {}", init.pid)))?;
+            cgroups::thaw(&record.leaves)?;
+        }
         // With its tracer in the way it would not end; and a dead tracer takes all that it traces along.
         if let (Err(_), Some(supervisor)) = (end(init, FAREWELL), record.supervisor) {
             tracing::warn!("the supervisor of container {} is in the way; it is killed", record.id);
@@ -49,7 +54,7 @@ pub fn destroy(locked: Locked, record: &Record) -> Result<(), LifecycleError> {
         }
         end(init, KILLED)?;
     }
-    for process in cgroups::processes(&record.cgroups) {
+    for process in cgroups::processes(&record.leaves) {
         end(process, KILLED)?;
     }
     if let Some(supervisor) = record.supervisor {

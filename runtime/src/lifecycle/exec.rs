@@ -64,6 +64,11 @@ fn execute(context: &Context, options: ExecOptions) -> Result<u8, LifecycleError
     let record = entry.load()?.ok_or_else(|| StateError::NotFound(options.id.clone()))?;
     let init = match (record.status(), record.init) {
         (Status::Created | Status::Running, Some(init)) => init,
+        (Status::Paused, Some(_)) if !options.ignore_paused => {
+            let problem = "cannot exec in a paused container (use --ignore-paused to override)";
+            return Err(LifecycleError::Refused(problem.to_owned()));
+        }
+        (Status::Paused, Some(init)) => init,
         (Status::Creating, _) => return Err(LifecycleError::NotRunning),
         _ => return Err(LifecycleError::Refused("cannot exec in a stopped container".to_owned())),
     };

@@ -1,6 +1,7 @@
 //! `kill`: a signal to the workload's init, or to all of its processes, by the host's kernel.
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use rsc_oci::{Status, Store, cgroups, signal};
 
 use super::LifecycleError;
@@ -12,7 +13,7 @@ pub fn kill(store: &Store, id: &str, signal: &str, all: bool) -> Result<(), Life
     let Some(record) = locked.load()? else { return Err(LifecycleError::NotRunning) };
     if all {
         // As with runc, a container whose processes are gone already is no error here.
-        for process in cgroups::processes(&record.cgroups) {
+        for process in cgroups::processes(&record.leaves) {
             match process.kill(number) {
                 Err(error) if error.raw_os_error() != Some(Errno::ESRCH as i32) => {
                     return Err(LifecycleError::io("signalling", format!("process {}", process.pid))(error));
@@ -20,17 +21,27 @@ pub fn kill(store: &Store, id: &str, signal: &str, all: bool) -> Result<(), Life
                 _ => {}
             }
         }
+        if number == Signal::SIGKILL as i32 && cgroups::is_frozen(&record.leaves) {
+            cgroups::thaw(&record.leaves)?;
+        }
         return match record.init {
-            Some(init) if record.cgroups.is_empty() && init.is_alive() => {
+            Some(init) if record.leaves.is_empty() && init.is_alive() => {
                 init.kill(number).map_err(LifecycleError::io("signalling", "the container's init"))
             }
             _ => Ok(()),
         };
     }
     match (record.status(), record.init) {
-        (Status::Created | Status::Running, Some(init)) => match init.kill(number) {
+        (Status::Created | Status::Running | Status::Paused, Some(init)) => match init.kill(number) {
             Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => Err(LifecycleError::NotRunning),
-            done => done.map_err(LifecycleError::io("signalling", "the container's init")),
+            done => {
+                done.map_err(LifecycleError::io("signalling", "the container's init"))?;
+                // What is frozen does not die of it, in version 1.
+                if number == Signal::SIGKILL as i32 && cgroups::is_frozen(&record.leaves) {
+                    cgroups::thaw(&record.leaves)?;
+                }
+                Ok(())
+            }
         },
         _ => Err(LifecycleError::NotRunning),
     }

@@ -4,12 +4,16 @@
 pub mod control;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod kill;
+pub mod pause;
+pub mod ps;
 pub mod run;
 pub mod start;
 pub mod state;
 pub mod terminal;
+pub mod update;
 
 use std::io;
 use std::path::PathBuf;
@@ -56,6 +60,12 @@ pub enum LifecycleError {
     /// `exec` failed.
     #[error("exec failed: {0}")]
     Exec(Box<LifecycleError>),
+    /// `resume` of a container that is not paused.
+    #[error("container not paused")]
+    NotPaused,
+    /// `events` of a container that does not run.
+    #[error("container with id {0} is not running")]
+    Ended(ContainerId),
     /// A signal for a container without processes.
     #[error("container not running")]
     NotRunning,
@@ -63,6 +73,7 @@ pub enum LifecycleError {
     #[error("cannot start {}", match .0 {
         Status::Running => "an already running container",
         Status::Stopped => "a container that has stopped",
+        Status::Paused => "a container that is paused",
         _ => "a container that is still being created",
     })]
     NotStartable(Status),
