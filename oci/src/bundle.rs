@@ -263,7 +263,6 @@ mod tests {
             (|v| v["linux"]["cgroupsPath"] = json!("/a/../../b"), "linux.cgroupsPath"),
             (|v| v["linux"]["resources"] = json!({"network": {"classID": 10}}), "linux.resources.network"),
             (|v| v["linux"]["resources"] = json!({"pids": {"limit": "x"}}), "linux.resources.pids.limit"),
-            (|v| v["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ERRNO"}), "linux.seccomp"),
             (|v| v["linux"]["maskedPaths"] = json!(["proc/x"]), "linux.maskedPaths[0]"),
             (|v| v["linux"]["rootfsPropagation"] = json!("sideways"), "linux.rootfsPropagation"),
             (|v| v["linux"]["personality"] = json!({"domain": "LINUX32"}), "linux.personality"),

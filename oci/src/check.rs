@@ -11,18 +11,19 @@ use oci_spec::runtime::{
 use crate::annotations::Annotations;
 use crate::bundle::{BundleError, RootSource};
 use crate::json::one_line;
+use crate::seccomp;
 
 /// More arguments, mounts, rlimits… than this are a mistake or an attack.
 const MAX_ENTRIES: usize = 1 << 16;
 /// Linux's limit for a host name.
 const MAX_HOSTNAME: usize = 64;
 
-fn wrong<T>(property: impl Into<String>, problem: impl Into<String>) -> Result<T, BundleError> {
+pub(crate) fn wrong<T>(property: impl Into<String>, problem: impl Into<String>) -> Result<T, BundleError> {
     let (property, problem) = (one_line(&property.into()), one_line(&problem.into()));
     Err(BundleError::Property { property, problem })
 }
 
-fn unsupported<T>(property: impl Into<String>) -> Result<T, BundleError> {
+pub(crate) fn unsupported<T>(property: impl Into<String>) -> Result<T, BundleError> {
     wrong(property, "is not supported; remove it")
 }
 
@@ -362,6 +363,9 @@ fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {
             return wrong("linux.sysctl", format!("{name:?} is no name of a sysctl"));
         }
     }
+    if let Some(it) = linux.seccomp() {
+        seccomp::check(it, ignored)?;
+    }
     label("linux.mountLabel", linux.mount_label().as_deref(), module_active("selinux"), ignored)?;
     if let Some(personality) = linux.personality()
         && (personality.domain() != LinuxPersonalityDomain::PerLinux
@@ -370,7 +374,6 @@ fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {
         return wrong("linux.personality", "only LINUX without flags is supported");
     }
     for (name, present) in [
-        ("linux.seccomp", linux.seccomp().is_some()),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|it| !it.is_empty())),
@@ -439,7 +442,7 @@ pub(crate) fn resources(resources: &LinuxResources, ignored: &mut Vec<String>) -
     Ok(())
 }
 
-fn bounded<T>(property: &str, list: Option<&Vec<T>>) -> Result<(), BundleError> {
+pub(crate) fn bounded<T>(property: &str, list: Option<&Vec<T>>) -> Result<(), BundleError> {
     match list {
         Some(list) if list.len() > MAX_ENTRIES => {
             wrong(property, format!("has {} entries, at most {MAX_ENTRIES} are allowed", list.len()))
@@ -449,7 +452,7 @@ fn bounded<T>(property: &str, list: Option<&Vec<T>>) -> Result<(), BundleError> 
 }
 
 /// No text may hold a zero byte: it would end there for the kernel.
-fn text(property: &str, text: &str) -> Result<(), BundleError> {
+pub(crate) fn text(property: &str, text: &str) -> Result<(), BundleError> {
     if text.contains('\0') { wrong(property, "has a zero byte in it") } else { Ok(()) }
 }
 

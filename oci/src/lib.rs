@@ -12,6 +12,7 @@ pub mod exec;
 pub mod id;
 mod json;
 pub mod process;
+mod seccomp;
 pub mod signal;
 pub mod state;
 mod sys;

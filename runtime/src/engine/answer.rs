@@ -50,6 +50,11 @@ impl Engine {
         };
     }
 
+    /// What the answer to a task's call says, if it is there.
+    fn outcome(&self, tid: i32) -> Option<&answer::Outcome> {
+        self.tasks.get(&tid)?.call.as_ref()?.answer.as_ref()?.outcome.as_ref()
+    }
+
     /// Takes the answered call from its task: checks the answer, writes its output, reports it. `None`: there is none.
     fn take_call(&mut self, tid: i32) -> Option<(Call, answer::Outcome)> {
         let call = self.tasks.get_mut(&tid)?.call.take_if(|call| call.answer.is_some())?;
@@ -62,6 +67,7 @@ impl Engine {
             answer::Outcome::Native(_) => Outcome::Native,
             answer::Outcome::Exec(_) => Outcome::Exec,
             answer::Outcome::Map(_) => Outcome::Map,
+            answer::Outcome::Sigsys(_) => Outcome::Sigsys,
         };
         match told {
             Outcome::Native => self.counters.count(Column::Native, call.nr),
@@ -121,6 +127,7 @@ impl Engine {
             }
             Some(answer::Outcome::Exec(exec)) if self.may_exec(call) => answer::Outcome::Exec(exec.clone()),
             Some(answer::Outcome::Map(map)) if self.may_map(call) => answer::Outcome::Map(*map),
+            Some(answer::Outcome::Sigsys(sigsys)) => answer::Outcome::Sigsys(*sigsys),
             Some(_) => {
                 self.observer.refused("a call to be carried out in a way that it is not listed for");
                 error(libc::EPERM)
@@ -155,11 +162,17 @@ impl Engine {
             }
             answer::Outcome::Exec(exec) => self.begin_exec(tid, &call, &exec),
             answer::Outcome::Map(map) => self.begin_map(tid, &call, &map),
+            answer::Outcome::Sigsys(sigsys) => self.sigsys_trapped(tid, &regs, sigsys),
         }
     }
 
     /// The task waits in its call's notification.
     pub(super) fn apply_notified(&mut self, tid: i32, id: u64) {
+        if matches!(self.outcome(tid), Some(answer::Outcome::Sigsys(_))) {
+            // Only at a stop can the call be made another one.
+            let _ = self.leave(tid, id);
+            return;
+        }
         let Some((call, outcome)) = self.take_call(tid) else { return };
         self.set_state(tid, State::Running);
         match outcome {
@@ -170,7 +183,7 @@ impl Engine {
             // Its arguments are registers, which the waiting task cannot change.
             answer::Outcome::Native(_) => self.reply(tid, id, Reply::Continue),
             // These are the control plane's.
-            answer::Outcome::Exec(_) | answer::Outcome::Map(_) => {
+            answer::Outcome::Exec(_) | answer::Outcome::Map(_) | answer::Outcome::Sigsys(_) => {
                 self.reply(tid, id, Reply::Result(-i64::from(libc::EIO)))
             }
         }
@@ -180,15 +193,15 @@ impl Engine {
     pub(super) fn apply_stopped(&mut self, tid: i32, signal: i32) -> Result<(), Gone> {
         let now = ptrace::registers(tid)?;
         self.note_registers(tid, now);
-        let direct = self
-            .tasks
-            .get(&tid)
-            .and_then(|task| task.call.as_ref()?.answer.as_ref()?.outcome.as_ref())
-            .is_none_or(|outcome| matches!(outcome, answer::Outcome::Result(_)));
-        if !direct {
-            return self.again(tid, signal);
+        match self.outcome(tid) {
+            None | Some(answer::Outcome::Result(_)) => {}
+            Some(answer::Outcome::Sigsys(_)) if signal == 0 => {}
+            Some(_) => return self.again(tid, signal),
         }
         let Some((call, outcome)) = self.take_call(tid) else { return ptrace::resume(tid, Resume::Continue, signal) };
+        if let (Some(regs), answer::Outcome::Sigsys(sigsys)) = (&call.regs, &outcome) {
+            return self.sigsys_stopped(tid, regs, *sigsys);
+        }
         let (Some(mut regs), answer::Outcome::Result(value)) = (call.regs, outcome) else { return Ok(()) };
         self.note_result(tid, &call, value);
         let restart = matches!(value, -516 | -514 | -513 | -512);

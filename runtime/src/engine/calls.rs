@@ -220,15 +220,18 @@ impl Engine {
                 self.counters.count(Column::Park, nr);
                 ptrace::resume(tid, Resume::Continue, 0)
             }
-            State::Notified { id } => {
-                // First the trap that stops it, so that the broken-off call cannot reach the program.
-                ptrace::interrupt(tid)?;
-                task.state = State::Leaving;
-                self.reply(tid, id, Reply::Result(BREAK_OFF));
-                Ok(())
-            }
+            State::Notified { id } => self.leave(tid, id),
             _ => Ok(()),
         }
+    }
+
+    /// Breaks a notification off: the task will stand at a stop, where its registers can be changed.
+    pub(super) fn leave(&mut self, tid: i32, id: u64) -> Result<(), Gone> {
+        // First the trap that stops it, so that the broken-off call cannot reach the program.
+        ptrace::interrupt(tid)?;
+        self.set_state(tid, State::Leaving);
+        self.reply(tid, id, Reply::Result(BREAK_OFF));
+        Ok(())
     }
 
     /// The task has left its notification and stands at a stop: on to the park.

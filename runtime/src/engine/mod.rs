@@ -16,6 +16,7 @@ mod observe;
 mod procfs;
 mod reverse;
 mod signals;
+mod sigsys;
 mod stack;
 mod stops;
 mod task;

@@ -15,6 +15,8 @@ pub enum Outcome {
     Exec,
     /// A file is mapped in its place.
     Map,
+    /// The caller is ended or gets SIGSYS.
+    Sigsys,
 }
 
 /// One logical call, answered.

@@ -17,6 +17,7 @@ impl Engine {
         let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };
         match task.state {
             State::Parked { .. } | State::Leaving if task.call.is_some() => {}
+            State::Forbidden(_) if signal == libc::SIGSYS => return self.sigsys_delivery(tid),
             State::Reissued => {
                 self.forget(tid);
                 self.set_state(tid, State::Running);

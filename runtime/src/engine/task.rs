@@ -115,6 +115,8 @@ pub(super) enum State {
         /// How many mappings had begun before it.
         mappings: u64,
     },
+    /// The filter is about to give it SIGSYS, in place of the call with these registers.
+    Forbidden(Box<Registers>),
     /// A new child that may have inherited a transient descriptor closes it before it runs.
     Cleaning(Box<Cleaning>),
     /// A descriptor is added, mapped and closed.

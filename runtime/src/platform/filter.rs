@@ -1,7 +1,7 @@
 //! The workload's filter.
 //!
-//! Order of its questions: architecture (32-bit entries get ENOSYS), the x32 bit (ENOSYS), the magic number (notification), what
-//! is native by permission (allowed), the control plane (tracer), the rest (by platform). `seccompiler` compiles the rules; as it
+//! Order of its questions: architecture (32-bit entries get ENOSYS), the x32 bit (ENOSYS), the magic number (notification), the
+//! number in place of a call that the container's own profile forbids (SIGSYS, as Linux alone can have it), what is native by permission (allowed), the control plane (tracer), the rest (by platform). `seccompiler` compiles the rules; as it
 //! knows no user notification, and one filter of its has two answers only, its answers are substituted in the output.
 
 use super::{Platform, numbers};
@@ -52,6 +52,14 @@ impl Filter {
             ret(ENOSYS),
             jump(JEQ, numbers::MAGIC, 0, 1),
             ret(NOTIFY),
+            jump(JEQ, numbers::SIGSYS, 0, 7),
+            load(16),
+            jump(JEQ, numbers::MARK_KILL_PROCESS, 0, 1),
+            ret(libc::SECCOMP_RET_KILL_PROCESS),
+            jump(JEQ, numbers::MARK_KILL_THREAD, 0, 1),
+            ret(libc::SECCOMP_RET_KILL_THREAD),
+            jump(JEQ, numbers::MARK_TRAP, 0, 1),
+            ret(libc::SECCOMP_RET_TRAP),
         ];
         let mut native = BTreeMap::<i64, Vec<SeccompRule>>::new();
         for (nr, alternatives) in table::filter_rules() {
@@ -189,6 +197,11 @@ mod tests {
                 assert_eq!(verdict, if control.contains(&nr) { TRACE } else { data }, "{nr}");
             }
             assert_eq!(answer(&program, ARCH, numbers::MAGIC, [0; 6]), NOTIFY);
+            let sigsys = |mark: u32| answer(&program, ARCH, numbers::SIGSYS, [mark.into(), 0, 0, 0, 0, 0]);
+            assert_eq!(sigsys(numbers::MARK_KILL_PROCESS), libc::SECCOMP_RET_KILL_PROCESS);
+            assert_eq!(sigsys(numbers::MARK_KILL_THREAD), libc::SECCOMP_RET_KILL_THREAD);
+            assert_eq!(sigsys(numbers::MARK_TRAP), libc::SECCOMP_RET_TRAP);
+            assert_eq!(sigsys(0), data);
             assert_eq!(answer(&program, 0x4000_0003, 1, [0; 6]), ENOSYS);
             assert_eq!(answer(&program, ARCH, X32 | 1, [0; 6]), ENOSYS);
             assert_eq!(answer(&program, ARCH, u32::MAX, [0; 6]), ENOSYS);

@@ -12,6 +12,7 @@ mod main_loop;
 mod observer;
 mod reverse;
 pub mod sandbox;
+mod seccomp;
 mod session;
 mod strace;
 mod terminal;

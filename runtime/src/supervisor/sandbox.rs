@@ -120,6 +120,7 @@ pub fn plan(id: &ContainerId, bundle: &Bundle, placement: Placement, record: boo
         stdio: Vec::new(),
         sysctls: linux.and_then(|linux| linux.sysctl().clone()).unwrap_or_default(),
         host: Some(host_facts()),
+        seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(super::seccomp::compile),
     };
     Plan { sandbox, exports }
 }

@@ -44,6 +44,7 @@ impl Strace {
             Outcome::Native => ("native", None),
             Outcome::Exec => ("exec", Some(0)),
             Outcome::Map => ("map", None),
+            Outcome::Sigsys => ("sigsys", None),
         };
         let text = table::strace::render(call.nr, call.args, call.input, result, call.output);
         let (elapsed, server) = (call.elapsed.as_micros(), call.server.as_micros());

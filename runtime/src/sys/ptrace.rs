@@ -163,3 +163,22 @@ pub fn set_signal_mask(tid: i32, mask: u64) -> Result<(), Gone> {
     let value = unsafe { libc::ptrace(libc::PTRACE_SETSIGMASK, tid, 8usize, ptr::from_ref(&mask)) };
     check(value).map_err(|errno| gone(libc::PTRACE_SETSIGMASK, tid, errno)).map(drop)
 }
+
+/// Bytes of the kernel's `siginfo_t`.
+pub const SIGINFO: usize = 128;
+
+/// What is told of the signal at whose delivery a tracee has stopped.
+pub fn siginfo(tid: i32) -> Result<[u8; SIGINFO], Gone> {
+    let mut info = [0; SIGINFO];
+    // SAFETY: the kernel writes a `siginfo_t`, which has this size.
+    let value = unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, tid, 0usize, info.as_mut_ptr()) };
+    check(value).map_err(|errno| gone(libc::PTRACE_GETSIGINFO, tid, errno))?;
+    Ok(info)
+}
+
+/// Changes it.
+pub fn set_siginfo(tid: i32, info: &[u8; SIGINFO]) -> Result<(), Gone> {
+    // SAFETY: the kernel reads a `siginfo_t`, which has this size.
+    let value = unsafe { libc::ptrace(libc::PTRACE_SETSIGINFO, tid, 0usize, info.as_ptr()) };
+    check(value).map_err(|errno| gone(libc::PTRACE_SETSIGINFO, tid, errno)).map(drop)
+}

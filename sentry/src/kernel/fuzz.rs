@@ -182,6 +182,7 @@ async fn kernel(r: &Rc<Random>, host: &Rc<HostileHost>) -> Rc<Kernel> {
         vfs,
         // No broker: internet sockets can't be made, all others can.
         net: NetStack::with_start(NetConfig::None, Rc::new(|_, _| Err(std::io::ErrorKind::NotFound.into()))),
+        seccomp: None,
     });
     let mut creds = Credentials::all_powerful();
     if r.one_in(3) {
@@ -346,6 +347,7 @@ impl Round {
                 let tid = if matches!(event, What::Execed(_)) { leader } else { call.tid };
                 self.event(tid, event).await;
             }
+            Outcome::Sigsys(_) => panic!("{}: forbidden without a profile", what()),
             Outcome::Map(map) => assert!(map.source.is_some(), "{}", what()),
         }
     }

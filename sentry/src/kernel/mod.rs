@@ -19,6 +19,7 @@ pub mod file;
 pub mod host;
 pub mod lifecycle;
 pub mod memory;
+pub mod seccomp;
 pub mod stats;
 pub mod stdio;
 pub mod task;
@@ -69,6 +70,8 @@ pub struct Kernel {
     pub net: Rc<NetStack>,
     /// How much of each kind of object it may have.
     pub limits: Limits,
+    /// The container's filter, which all tasks have.
+    pub seccomp: Option<seccomp::Profile>,
     /// Counters.
     pub stats: Stats,
     /// When the sandbox was made.
@@ -98,6 +101,8 @@ pub struct KernelParts {
     pub vfs: Rc<Vfs>,
     /// Sockets' namespace.
     pub net: Rc<NetStack>,
+    /// The container's filter.
+    pub seccomp: Option<seccomp::Profile>,
 }
 
 impl Kernel {
@@ -112,6 +117,7 @@ impl Kernel {
             vfs: parts.vfs,
             net: parts.net,
             limits: Limits::default(),
+            seccomp: parts.seccomp,
             stats: Stats::default(),
             started: Instant::now(),
             path: RefCell::default(),
@@ -131,13 +137,17 @@ impl Kernel {
     /// this returns, before the future is polled.
     pub fn syscall(self: &Rc<Self>, call: v1::Syscall) -> Fut<'static, v1::Answer> {
         let id = call.call;
-        let refused = |e: Errno| {
-            let outcome = Some(answer::Outcome::Result(e.to_result()));
-            ready(v1::Answer { call: id, outcome, ..Default::default() })
+        let answer = |outcome| -> Fut<'static, _> {
+            ready(v1::Answer { call: id, outcome: Some(outcome), ..Default::default() })
         };
+        let refused = |e: Errno| answer(answer::Outcome::Result(e.to_result()));
         let Ok(args) = <[u64; 6]>::try_from(call.args) else { return refused(Errno::EINVAL) };
         let Some(task) = self.tasks.get(call.tid) else { return refused(Errno::ESRCH) };
         self.stats.calls.count(call.nr);
+        // As in Linux before anything else is looked at.
+        if let Some(denied) = self.seccomp_check(call.nr, &args) {
+            return answer(denied);
+        }
         let interrupt = Wakeup::new();
         self.in_flight.borrow_mut().insert(id, interrupt.clone());
         let cx = Rc::new(Cx {

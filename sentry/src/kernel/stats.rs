@@ -50,6 +50,10 @@ pub struct Stats {
     pub unimplemented: CallCounts,
     /// Calls that run natively, but not with the arguments they had.
     pub unlisted: CallCounts,
+    /// Calls that the container's seccomp profile forbade.
+    pub denied: CallCounts,
+    /// Calls that it allowed and wants logged.
+    pub logged: CallCounts,
 }
 
 #[cfg(test)]

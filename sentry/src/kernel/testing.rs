@@ -158,7 +158,7 @@ impl TestBox {
             let client = crate::gofer::GoferClient::new(crate::server::sandbox::GoferStream::Local(ours)).unwrap();
             let fs = crate::fs::gofer::GoferFs::attach(client, host.clone()).await.unwrap();
             let vfs = Vfs::new(host.clone(), fs, rsc_proto::abi::MountFlags::empty());
-            let this = Self::over(host, vfs.clone());
+            let this = Self::over(host, vfs.clone(), None);
             test(this).await;
             vfs.shutdown();
         });
@@ -171,10 +171,18 @@ impl TestBox {
         let host = FakeHost::new(256 << 10);
         let root = TmpFs::new(1, host.clone(), TmpfsOptions { mode: 0o755, ..Default::default() });
         let vfs = Vfs::new(host.clone(), root, rsc_proto::abi::MountFlags::empty());
-        Self::over(host, vfs)
+        Self::over(host, vfs, None)
     }
 
-    fn over(host: Rc<FakeHost>, vfs: Rc<Vfs>) -> Rc<Self> {
+    /// The same with a seccomp profile.
+    pub fn filtered(profile: super::seccomp::Profile) -> Rc<Self> {
+        let host = FakeHost::new(256 << 10);
+        let root = TmpFs::new(1, host.clone(), TmpfsOptions { mode: 0o755, ..Default::default() });
+        let vfs = Vfs::new(host.clone(), root, rsc_proto::abi::MountFlags::empty());
+        Self::over(host, vfs, Some(profile))
+    }
+
+    fn over(host: Rc<FakeHost>, vfs: Rc<Vfs>, seccomp: Option<super::seccomp::Profile>) -> Rc<Self> {
         let fs = FsContext::new(vfs.root(), vfs.root(), 0o22);
         let kernel = super::Kernel::new(super::KernelParts {
             id: "test".into(),
@@ -183,6 +191,7 @@ impl TestBox {
             uts: super::UtsNames { nodename: "test".into(), domainname: "(none)".into() },
             vfs,
             net: crate::net::NetStack::with_start(crate::net::NetConfig::Host, crate::net::broker::thread_for_tests()),
+            seccomp,
         });
         let mut rlimits =
             [rsc_proto::abi::Rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX }; super::task::rlimit::COUNT];

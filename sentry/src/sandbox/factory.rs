@@ -18,6 +18,7 @@ use crate::gofer::GoferClient;
 use crate::kernel::credentials::{Credentials, cap};
 use crate::kernel::file::File;
 use crate::kernel::lifecycle::Init;
+use crate::kernel::seccomp::Profile;
 use crate::kernel::stdio::StdioFile;
 use crate::kernel::task::rlimit;
 use crate::kernel::{Kernel, KernelParts, UtsNames};
@@ -187,6 +188,12 @@ fn limits(process: &v1::Process) -> [Rlimit64; rlimit::COUNT] {
     all
 }
 
+/// The placement table: all that may be native, but what the profile would not let pass or wants to know of.
+fn native(seccomp: Option<&Profile>) -> Vec<u32> {
+    let all = table::filter_rules().map(|(nr, _)| nr);
+    all.filter(|nr| seccomp.is_none_or(|profile| profile.always_allows(*nr))).collect()
+}
+
 /// PATH of an environment, if it is set.
 fn search_path(env: &[String]) -> Option<Vec<u8>> {
     env.iter().find_map(|e| e.strip_prefix("PATH=")).map(|p| p.as_bytes().to_vec())
@@ -202,6 +209,9 @@ impl SandboxFactory for KernelFactory {
     ) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
         Box::pin(async move {
             let process = check(&sandbox)?.clone();
+            let seccomp = sandbox.seccomp.as_ref().map(Profile::new).transpose();
+            let seccomp = seccomp
+                .map_err(|e| OpenError::Invalid(format!("sandbox {:?}: its seccomp profile {e}", sandbox.id)))?;
             let host = Rc::new(RemoteHost::new(out.clone()));
             let sources = self.sources(&sandbox, &peer, gofers, &host).await?;
             let vfs = Vfs::build(host.clone(), &sandbox, &sources).await.map_err(invalid)?;
@@ -213,6 +223,7 @@ impl SandboxFactory for KernelFactory {
                 uts: UtsNames { nodename: sandbox.hostname.clone(), domainname: sandbox.domainname.clone() },
                 vfs,
                 net,
+                seccomp,
             });
             *kernel.path.borrow_mut() = search_path(&process.env);
             let fs = kernel.vfs.context(&process).await.map_err(invalid)?;
@@ -224,7 +235,7 @@ impl SandboxFactory for KernelFactory {
                 stdio,
                 no_new_privs: process.no_new_privileges,
             });
-            let native = if sandbox.strict { Vec::new() } else { table::filter_rules().map(|(nr, _)| nr).collect() };
+            let native = if sandbox.strict { Vec::new() } else { native(kernel.seccomp.as_ref()) };
             let sandbox: Rc<dyn Sandbox> =
                 Rc::new(SessionSandbox { kernel, host, out, work: RefCell::new(JoinSet::new()) });
             Ok(Opened { sandbox, native })

@@ -99,6 +99,7 @@ impl Sandbox for SessionSandbox {
             counts: named(&stats.calls),
             unimplemented: named(&stats.unimplemented),
             unlisted: named(&stats.unlisted),
+            denied: named(&stats.denied),
         }
     }
 }

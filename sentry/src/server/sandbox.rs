@@ -42,6 +42,8 @@ pub struct SandboxStats {
     pub unimplemented: BTreeMap<String, u64>,
     /// Calls that run natively, refused for their arguments, by name.
     pub unlisted: BTreeMap<String, u64>,
+    /// Calls that the container's seccomp profile forbade, by name.
+    pub denied: BTreeMap<String, u64>,
 }
 
 /// What a session drives: one sandbox's kernel.

@@ -138,6 +138,7 @@ impl Session {
             unimplemented: stats.unimplemented.into_iter().collect(),
             counts: stats.counts.into_iter().collect(),
             unlisted: stats.unlisted.into_iter().collect(),
+            denied: stats.denied.into_iter().collect(),
         }
     }
 
@@ -176,6 +177,7 @@ impl Session {
             counts = %listed(&stats.counts),
             unimplemented = %listed(&stats.unimplemented),
             unlisted = %listed(&stats.unlisted),
+            denied = %listed(&stats.denied),
             "calls of a session"
         );
     }

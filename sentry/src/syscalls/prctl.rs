@@ -14,6 +14,7 @@ const PR_GET_DUMPABLE: i32 = 3;
 const PR_SET_DUMPABLE: i32 = 4;
 const PR_GET_KEEPCAPS: i32 = 7;
 const PR_SET_KEEPCAPS: i32 = 8;
+const PR_GET_SECCOMP: i32 = 21;
 const PR_CAPBSET_READ: i32 = 23;
 const PR_CAPBSET_DROP: i32 = 24;
 const PR_GET_SECUREBITS: i32 = 27;
@@ -42,6 +43,8 @@ pub async fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> 
             *cx.task.creds.borrow_mut() = new.into();
             value(false)
         }
+        // SECCOMP_MODE_FILTER. Without a profile as without CONFIG_SECCOMP, below.
+        PR_GET_SECCOMP if cx.kernel.seccomp.is_some() => Ok(Outcome::Value(2)),
         PR_CAPBSET_READ if a2 <= u64::from(cap::LAST) => value(cx.task.creds().bounding & (1 << a2) != 0),
         PR_CAPBSET_DROP => {
             let old = cx.task.creds();

@@ -52,6 +52,7 @@ fn json(sessions: &[SessionInfo]) -> anyhow::Result<String> {
                 "counts": s.counts,
                 "unimplemented": s.unimplemented,
                 "unlisted": s.unlisted,
+                "denied": s.denied,
             })
         })
         .collect();

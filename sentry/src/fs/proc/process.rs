@@ -78,8 +78,8 @@ pub(super) async fn status(kernel: &Kernel, task: &Rc<Task>, own: bool) -> Resul
             "CapBnd" => writeln!(s, "CapBnd:\t{:016x}", c.bounding),
             "CapAmb" => writeln!(s, "CapAmb:\t{:016x}", c.ambient),
             "NoNewPrivs" => writeln!(s, "NoNewPrivs:\t{}", i32::from(task.no_new_privs.get())),
-            "Seccomp" => writeln!(s, "Seccomp:\t0"),
-            "Seccomp_filters" => writeln!(s, "Seccomp_filters:\t0"),
+            "Seccomp" => writeln!(s, "Seccomp:\t{}", if kernel.seccomp.is_some() { 2 } else { 0 }),
+            "Seccomp_filters" => writeln!(s, "Seccomp_filters:\t{}", u32::from(kernel.seccomp.is_some())),
             _ => writeln!(s, "{line}"),
         };
     }
