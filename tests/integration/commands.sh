@@ -47,6 +47,48 @@ versions() { has "$(rt --version)" "spec: "; rt features | python3 -c 'import js
 spec() { rt spec; python3 -c 'import json; assert json.load(open("config.json"))["process"]["args"]'; rc 1 rt spec 2>/dev/null; }
 list_json() { job sleep 1000; rt run -d -b b it-c8 >/dev/null 2>&1; eq "$(rt list --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["id"])')" it-c8; rt delete -f it-c8; }
 
+# profile RULES [DEFAULT]: a seccomp profile, for --set of bundle.
+profile() { echo "{\"defaultAction\":\"${2:-SCMP_ACT_ALLOW}\",\"architectures\":[\"SCMP_ARCH_X86_64\"],\"syscalls\":[$1]}"; }
+each_placement() { # CODE OUTPUT: of the bundle b, in both placements
+    local p got out; for p in auto strict; do
+        [ -z "$CONTROL" ] || p=
+        got=0; out=$(rt run ${p:+--placement=$p} -b b c1 2>e) || got=$?
+        eq "$got $out" "$1 $2"
+        [ -z "$CONTROL" ] || return 0
+    done
+}
+seccomp_errno() {
+    bundle b --root "$PWD/rootfs" --set /linux/seccomp "$(profile '{"names":["mkdir","mkdirat","no_such_call"],"action":"SCMP_ACT_ERRNO"},{"names":["rmdir"],"action":"SCMP_ACT_ERRNO","errnoRet":2},{"names":["uname"],"action":"SCMP_ACT_LOG"}')" \
+        -- sh -c 'mkdir /root/d 2>&1; rmdir /root 2>&1; uname -s; grep Seccomp /proc/self/status'
+    each_placement 0 "mkdir: can't create directory '/root/d': Operation not permitted
+rmdir: '/root': No such file or directory
+Linux
+Seccomp:	2
+Seccomp_filters:	1"
+}
+# A call that is native without a profile, and arguments.
+seccomp_native() {
+    bundle b --root "$PWD/rootfs" --set /linux/seccomp "$(profile '{"names":["nanosleep","clock_nanosleep"],"action":"SCMP_ACT_ERRNO","errnoRet":38}')" \
+        -- sh -c 'a=$(cut -d. -f1 /proc/uptime); sleep 5; b=$(cut -d. -f1 /proc/uptime); [ $((b - a)) -lt 4 ] && echo at once'
+    each_placement 0 'at once'
+    bundle b --root "$PWD/rootfs" --set /linux/seccomp "$(profile '{"names":["kill"],"action":"SCMP_ACT_ERRNO","errnoRet":13,"args":[{"index":1,"value":10,"op":"SCMP_CMP_EQ"}]}')" \
+        -- sh -c 'trap "echo usr2" USR2; kill -USR1 $$ 2>&1; kill -USR2 $$; echo end'
+    each_placement 0 "sh: can't kill pid 1: Permission denied
+usr2
+end"
+}
+seccomp_kill() {
+    local a; for a in SCMP_ACT_KILL SCMP_ACT_KILL_PROCESS SCMP_ACT_TRAP; do
+        bundle b --root "$PWD/rootfs" --set /linux/seccomp "$(profile '{"names":["mkdir"],"action":"'$a'"}')" -- sh -c 'trap "" SYS; (mkdir /root/d); echo $?'
+        each_placement 0 159
+    done
+    # Of init: by the data plane, and by a call that is native else.
+    bundle b --root "$PWD/rootfs" --set /linux/seccomp "$(profile '{"names":["mkdir"],"action":"SCMP_ACT_KILL"}')" -- mkdir /root/d
+    each_placement 159 ''
+    bundle b --root "$PWD/rootfs" --set /linux/seccomp "$(profile '{"names":["nanosleep","clock_nanosleep"],"action":"SCMP_ACT_KILL_PROCESS"}')" -- sleep 1
+    each_placement 159 ''
+}
+
 # rootless COMMAND...: as an ordinary user, with this environment alone.
 RL=61234
 rootless() { setpriv --reuid $RL --regid $RL --clear-groups env -i "PATH=$PATH" "TEST_MARK=$MARK" "$@"; }
@@ -164,7 +206,7 @@ sentry_unreachable() { job true; bad 0 run --sentry "unix://$PWD/none.sock" -b b
 step run-true run-output exit-codes exit-signal arguments environment cwd-user hostname relative-root read-only-root bind-mount \
     file-written pid-file bundle-is-cwd
 only_rsc without-id
-step life-cycle delete-force delete-created kill-created kill-numbers start-twice cgroup-gone detached versions spec list-json
+step life-cycle delete-force delete-created kill-created kill-numbers start-twice seccomp-errno seccomp-native seccomp-kill cgroup-gone detached versions spec list-json
 only_rsc same-id-elsewhere
 if setpriv --reuid $RL --regid $RL --clear-groups unshare --user --map-root-user true 2>/dev/null; then only_rsc rootless-run
 else skip rootless-run "users may not make user namespaces on this machine"; fi
