@@ -295,22 +295,46 @@ pub(crate) fn is_bind(mount: &Mount) -> bool {
 
 fn hooks(spec: &Spec) -> Result<(), BundleError> {
     let Some(hooks) = spec.hooks() else { return Ok(()) };
-    let some = |list: &Option<Vec<Hook>>| list.as_ref().is_some_and(|list| !list.is_empty());
     #[allow(deprecated)]
     let prestart = hooks.prestart();
-    for (name, present) in [
-        ("hooks.prestart", some(prestart)),
-        ("hooks.createRuntime", some(hooks.create_runtime())),
-        ("hooks.createContainer", some(hooks.create_container())),
-        ("hooks.startContainer", some(hooks.start_container())),
-        ("hooks.poststart", some(hooks.poststart())),
-        ("hooks.poststop", some(hooks.poststop())),
+    for (name, list) in [
+        ("hooks.prestart", prestart),
+        ("hooks.createRuntime", hooks.create_runtime()),
+        ("hooks.createContainer", hooks.create_container()),
+        ("hooks.startContainer", hooks.start_container()),
+        ("hooks.poststart", hooks.poststart()),
+        ("hooks.poststop", hooks.poststop()),
     ] {
-        if present {
-            return unsupported(name);
+        bounded(name, list.as_ref())?;
+        for (index, it) in list.iter().flatten().enumerate() {
+            hook(&format!("{name}[{index}]"), it)?;
         }
     }
-    Ok(())
+    // It is a program of the container's own, to be run before the container's first.
+    match hooks.start_container() {
+        Some(list) if !list.is_empty() => unsupported("hooks.startContainer"),
+        _ => Ok(()),
+    }
+}
+
+fn hook(property: &str, hook: &Hook) -> Result<(), BundleError> {
+    text(&format!("{property}.path"), &hook.path().to_string_lossy())?;
+    if !hook.path().is_absolute() {
+        return wrong(
+            format!("{property}.path"),
+            format!("{:?} is not an absolute path", hook.path().display().to_string()),
+        );
+    }
+    for (name, list) in [("args", hook.args()), ("env", hook.env())] {
+        bounded(&format!("{property}.{name}"), list.as_ref())?;
+        for (index, it) in list.iter().flatten().enumerate() {
+            text(&format!("{property}.{name}[{index}]"), it)?;
+        }
+    }
+    match hook.timeout() {
+        Some(timeout) if timeout <= 0 => wrong(format!("{property}.timeout"), "is not above 0 seconds"),
+        _ => Ok(()),
+    }
 }
 
 fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {

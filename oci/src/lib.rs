@@ -9,6 +9,7 @@ pub mod cgroups;
 mod check;
 pub mod defaults;
 pub mod exec;
+pub mod hooks;
 pub mod id;
 mod json;
 pub mod process;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use oci_spec::runtime::Hooks;
 use serde::{Deserialize, Serialize};
 
 use crate::annotations::{Loss, Placement, Platform};
@@ -124,6 +125,9 @@ pub struct Record {
     /// Its own folder in each hierarchy, made for it or not.
     #[serde(default)]
     pub leaves: Vec<Leaf>,
+    /// Hooks that are still to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
     /// What `create` resolved.
     pub settings: Settings,
 }
@@ -401,6 +405,7 @@ mod tests {
             helpers: Vec::new(),
             cgroups: Vec::new(),
             leaves: Vec::new(),
+            hooks: None,
             settings: Settings {
                 sentry: None,
                 token_file: None,

@@ -7,7 +7,7 @@ use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::{
         signal::{SigSet, SigmaskHow, Signal},
-        socket::{MsgFlags, recv, send},
+        socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket},
     },
     unistd::{Gid, Uid, chdir, pivot_root, setgroups, setresgid, setresuid, setsid},
 };
@@ -75,7 +75,12 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry
     // Changing ids made the process undumpable, and its supervisor could not seize it.
     step("become dumpable", process::prctl(libc::PR_SET_DUMPABLE, 1))?;
     match entry {
-        Entry::First => empty_root()?,
+        Entry::First => {
+            if config.network.is_none() {
+                step("bring the loopback interface up", raise_loopback())?;
+            }
+            empty_root()?;
+        }
         Entry::Joined(_) => step("enter the empty root", chdir("/"))?,
     }
     step("set no_new_privs", process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
@@ -91,6 +96,21 @@ fn reset_signals() -> Step {
         }
     }
     step("unblock all signals", nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None))
+}
+
+/// As runc does in a network namespace that it makes. netdevice(7).
+fn raise_loopback() -> nix::Result<()> {
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut request = [0u8; size_of::<libc::ifreq>()];
+    let up = (libc::IFF_UP as u16).to_ne_bytes();
+    // ifr_name, and behind it ifr_flags.
+    for (to, from) in request.iter_mut().zip(b"lo") {
+        *to = *from;
+    }
+    for (to, from) in request.iter_mut().skip(libc::IFNAMSIZ).zip(up) {
+        *to = from;
+    }
+    host::ioctl_struct(socket.as_fd(), libc::SIOCSIFFLAGS, &mut request).map(drop)
 }
 
 /// Leaves nothing of the host's file tree.

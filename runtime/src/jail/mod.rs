@@ -14,6 +14,7 @@ pub use join::{Joiner, enter};
 use crate::sys::process::{self, Forked};
 use nix::{
     errno::Errno,
+    sched::{CloneFlags, setns},
     sys::{
         socket::{AddressFamily, SockFlag, SockType, recv, send, socketpair},
         wait::waitpid,
@@ -24,6 +25,7 @@ use std::{
     ffi::CString,
     fs,
     os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
 };
 
 /// What the jail must know of a container.
@@ -37,6 +39,8 @@ pub struct JailConfig {
     pub host_uid: u32,
     /// See `host_uid`.
     pub host_gid: u32,
+    /// The network namespace to be in; none: one of its own, with nothing but a loopback interface.
+    pub network: Option<PathBuf>,
     /// Host limits: resource, soft, hard. Only STACK, AS, DATA, MEMLOCK, CPU and NPROC belong here.
     pub rlimits: Vec<(u32, u64, u64)>,
     /// The program and its arguments; at least one.
@@ -95,6 +99,14 @@ pub enum JailError {
         "cannot make the jail's namespaces (user, pid, mount, network, ipc, uts): {0}; are unprivileged user namespaces allowed on this host?"
     )]
     Namespaces(Errno),
+    /// A network namespace can't be entered.
+    #[error("cannot enter the network namespace {path}: {error}", path = .path.display())]
+    Network {
+        /// Where it is.
+        path: PathBuf,
+        /// What opening or entering it said.
+        error: std::io::Error,
+    },
     /// The host does not let us write the map of ids.
     #[error("cannot map the jail's {what} {inner} to the host's {outer}: {error}")]
     IdMap {
@@ -129,13 +141,24 @@ pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
     let loader = loader::memfd().map_err(host("make the loader's memory file"))?;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(host("make a socket pair"))?;
-    let namespaces = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS;
-    match process::fork_into(namespaces).map_err(JailError::Namespaces)? {
+    let namespaces =
+        libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let forked = match &config.network {
+        None => process::fork_into(namespaces | libc::CLONE_NEWNET),
+        Some(path) => {
+            let refused = |error| JailError::Network { path: path.clone(), error };
+            // The child could not enter it any more: its user namespace has no rights there.
+            let back = fs::File::open("/proc/self/ns/net").map_err(refused)?;
+            let enter = |to: &fs::File| setns(to, CloneFlags::CLONE_NEWNET).map_err(|errno| refused(errno.into()));
+            enter(&fs::File::open(path).map_err(refused)?)?;
+            let forked = process::fork_into(namespaces);
+            if !matches!(forked, Ok(Forked::Child)) {
+                enter(&back)?;
+            }
+            forked
+        }
+    };
+    match forked.map_err(JailError::Namespaces)? {
         Forked::Child => {
             drop(ours);
             child::run(config, theirs, &loader, child::Entry::First)

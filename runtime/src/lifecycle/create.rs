@@ -11,7 +11,7 @@ use std::path::Path;
 use rsc_oci::cgroups::{Cgroups, Hierarchies};
 use rsc_oci::spec::Process;
 use rsc_oci::state::{Locked, write_atomically};
-use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage};
+use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage, hooks};
 
 use super::control::{self, Channel, FromSupervisor};
 use super::terminal::Pty;
@@ -91,6 +91,7 @@ fn first_record(context: &Context, options: &CreateOptions, bundle: &Bundle) -> 
         helpers: Vec::new(),
         cgroups: Vec::new(),
         leaves: Vec::new(),
+        hooks: bundle.spec.hooks().clone(),
         settings: settings::resolve(&context.global, &bundle.annotations, &options.config),
     }
 }
@@ -113,6 +114,8 @@ fn make(
     locked.save(record)?;
     cgroups.join(jail.pid)?;
     adjust_oom_score(bundle.spec.process().as_ref(), jail.pid)?;
+    hooks::run(record, hooks::Moment::CreateRuntime)?;
+    hooks::run(record, hooks::Moment::CreateContainer)?;
     let (ours, theirs) = Channel::pair().map_err(LifecycleError::io("making", "a socket pair"))?;
     let seat = Seat {
         id: record.id.clone(),
@@ -204,6 +207,7 @@ fn jail_config(bundle: &Bundle) -> JailConfig {
         gid: user.gid(),
         host_uid,
         host_gid,
+        network: sandbox::network(&bundle.spec).and_then(sandbox::existing),
         rlimits: process.map(sandbox::host_limits).unwrap_or_default(),
         args: sandbox::c_strings(process.and_then(|process| process.args().as_ref())),
         env: sandbox::c_strings(process.and_then(|process| process.env().as_ref())),

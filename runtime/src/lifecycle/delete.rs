@@ -9,7 +9,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use rsc_oci::process::Life;
 use rsc_oci::state::{Locked, StateError};
-use rsc_oci::{ProcessId, Record, Status, Store, cgroups, signal};
+use rsc_oci::{ProcessId, Record, Status, Store, cgroups, hooks, signal};
 
 use super::LifecycleError;
 
@@ -67,7 +67,12 @@ pub fn destroy(locked: Locked, record: &Record) -> Result<(), LifecycleError> {
         end(*helper, KILLED)?;
     }
     cgroups::remove(&record.cgroups)?;
-    Ok(locked.remove()?)
+    locked.remove()?;
+    if let Err(error) = hooks::run(record, hooks::Moment::Poststop) {
+        // Nothing is left that could be kept from being deleted.
+        tracing::warn!("container {}: {error}", record.id);
+    }
+    Ok(())
 }
 
 /// Kills a process and waits until it has ended.

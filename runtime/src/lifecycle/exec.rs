@@ -172,6 +172,7 @@ impl New<'_> {
             gid: 0,
             host_uid,
             host_gid,
+            network: None,
             rlimits: sandbox::host_limits(process),
             args: sandbox::c_strings(process.args().as_ref()),
             env: sandbox::c_strings(process.env().as_ref()),

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 
 use rsc_oci::annotations::Permitted;
 use rsc_oci::cgroups::CgroupError;
+use rsc_oci::hooks::HookError;
 use rsc_oci::id::IdError;
 use rsc_oci::signal::UnknownSignal;
 use rsc_oci::state::StateError;
@@ -45,6 +46,9 @@ pub enum LifecycleError {
     /// The cgroup.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// A hook.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// A signal's name.
     #[error(transparent)]
     Signal(#[from] UnknownSignal),

@@ -1,7 +1,7 @@
 //! `start`: lets the program of a created container run.
 
 use rsc_oci::state::Locked;
-use rsc_oci::{Stage, Status, Store};
+use rsc_oci::{Record, Stage, Status, Store, hooks};
 
 use super::LifecycleError;
 use super::control::{self, Reply, Request};
@@ -22,7 +22,7 @@ pub fn start_locked(locked: &Locked) -> Result<(), LifecycleError> {
     record.stage = Stage::Started;
     locked.save(&record)?;
     let error = match control::ask(locked.dir(), &Request::Start) {
-        Ok(Reply::Done) => return Ok(()),
+        Ok(Reply::Done) => return poststart(&record),
         // The workload has ended with this: it was started, and has stopped.
         Ok(Reply::ProgramMissing(problem)) => return Err(LifecycleError::ProgramMissing(problem)),
         Ok(Reply::ProgramUnusable(problem)) => return Err(LifecycleError::ProgramUnusable(problem)),
@@ -32,4 +32,15 @@ pub fn start_locked(locked: &Locked) -> Result<(), LifecycleError> {
     record.stage = Stage::Created;
     locked.save(&record)?;
     Err(LifecycleError::Supervisor(error))
+}
+
+/// As runc: a container whose poststart hook fails is not left running.
+fn poststart(record: &Record) -> Result<(), LifecycleError> {
+    let result = hooks::run(record, hooks::Moment::Poststart);
+    if result.is_err()
+        && let Some(init) = record.init
+    {
+        init.kill_hard().map_err(LifecycleError::io("killing", "the container's init"))?;
+    }
+    Ok(result?)
 }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rsc_oci::spec::LinuxNamespaceType;
+use nix::unistd::geteuid;
 use rsc_oci::{Loss, Placement};
 use rsc_proto::transport::Dialer;
 use rsc_proto::v1::{Welcome, down};
@@ -144,12 +144,12 @@ fn filter(seat: &Seat, platform: Platform, welcome: &Welcome) -> Filter {
 
 /// The network for a private sentry: what the specification's network namespace is.
 fn net(seat: &Seat) -> Net {
-    let namespaces = seat.bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let network = namespaces.into_iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::Network);
-    match network.map(|namespace| namespace.path().clone()) {
+    match sandbox::network(&seat.bundle.spec) {
         None => Net::Host,
-        Some(Some(path)) if !path.as_os_str().is_empty() => Net::Path(path),
-        Some(_) => Net::None,
+        // Only somebody with rights in the jail's user namespace could enter that of the jail.
+        Some(namespace) if sandbox::existing(namespace).is_none() && !geteuid().is_root() => Net::None,
+        // The jail is in it, made or joined.
+        Some(_) => Net::Path(format!("/proc/{}/ns/net", seat.jail.pid).into()),
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::path::PathBuf;
 
 use nix::time::{ClockId, clock_gettime};
-use rsc_oci::spec::{Capabilities, LinuxCapabilities, PosixRlimitType, Process};
+use rsc_oci::spec::{
+    Capabilities, LinuxCapabilities, LinuxNamespace, LinuxNamespaceType, PosixRlimitType, Process, Spec,
+};
 use rsc_oci::{Bundle, ContainerId, Placement, RootSource, defaults};
 use rsc_proto::v1;
 
@@ -24,7 +27,7 @@ const MAX_CPUINFO: usize = 256 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// The tree: a directory or a file.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
     /// Refuse changes.
     pub read_only: bool,
 }
@@ -58,6 +61,17 @@ fn resource(kind: PosixRlimitType) -> u32 {
         PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
         PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
     }
+}
+
+/// The network namespace that the specification names; none: that of the host.
+pub fn network(spec: &Spec) -> Option<&LinuxNamespace> {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::Network)
+}
+
+/// Where a namespace is that is to be joined; none: it is to be made.
+pub fn existing(namespace: &LinuxNamespace) -> Option<PathBuf> {
+    namespace.path().clone().filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Limits for the jail: resource, soft, hard.
