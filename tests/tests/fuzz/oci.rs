@@ -204,13 +204,13 @@ fn config_json() {
         std::fs::write(&path, &text).unwrap();
         let permissions = Permissions { annotations: r.one_in(2) };
         // Each property may be a structure of the specification's, all of whose fields are there.
-        match within((256 << 10) + 64 * text.len(), || Bundle::load(dir.path(), permissions)) {
+        match within((256 << 10) + 64 * text.len(), || Bundle::load(dir.path(), &permissions)) {
             Ok(bundle) => {
                 good += 1;
                 check(&bundle);
                 let again = serde_json::to_vec(&bundle.spec).unwrap();
                 std::fs::write(&path, again).unwrap();
-                let again = Bundle::load(dir.path(), permissions).unwrap_or_else(|error| {
+                let again = Bundle::load(dir.path(), &permissions).unwrap_or_else(|error| {
                     panic!("{error} of {} which came from {}", json!(bundle.spec), String::from_utf8_lossy(&text))
                 });
                 assert_eq!(again.spec, bundle.spec);
