@@ -30,8 +30,10 @@ int again(int c, char **v) {
         for (int i = 3; i < c; i++) t += strlen(v[i]);
         CASE("big", "%d arguments %ld bytes", c, t);
     } else if (!strcmp(v[2], "alarm")) {
-        t_handle(SIGALRM, hit, 0);
-        CASE("alarm-kept", "%s", pause() < 0 && hits ? "came" : "no");
+        // Blocked until there is a handler.
+        sigset_t m;
+        sigemptyset(&m), t_handle(SIGALRM, hit, 0);
+        CASE("alarm-kept", "%s", sigsuspend(&m) < 0 && hits ? "came" : "no");
     }
     return 0;
 }
@@ -48,7 +50,7 @@ void cases(void) {
     t_wait(CHILD(t_handle(SIGUSR1, hit, 0); signal(SIGUSR2, SIG_IGN); sigset_t m; sigemptyset(&m); sigaddset(&m, SIGHUP); sigprocmask(SIG_BLOCK, &m, 0); kill(getpid(), SIGHUP); umask(027); nice(3); sprintf(pid, "%d", getpid());
         char *v[] = {"z", "x", "signals", pid, 0}; execve(self, v, env)));
     CASE("from-thread", "%s", t_wait(CHILD(sprintf(pid, "%d", getpid()); pthread_t t; pthread_create(&t, 0, exec_thread, pid); pause())));
-    t_wait(CHILD(struct itimerval t = {{0, 0}, {0, 300000}}; sigset_t m; sigemptyset(&m); setitimer(ITIMER_REAL, &t, 0); char *v[] = {"z", "x", "alarm", 0}; execve(self, v, env)));
+    t_wait(CHILD(struct itimerval t = {{0, 0}, {0, 300000}}; sigset_t m; sigemptyset(&m), sigaddset(&m, SIGALRM), sigprocmask(SIG_BLOCK, &m, 0); setitimer(ITIMER_REAL, &t, 0); char *v[] = {"z", "x", "alarm", 0}; execve(self, v, env)));
     t_wait(CHILD(char *v[2000]; v[0] = "z", v[1] = "x", v[2] = "big"; char *s = malloc(101); memset(s, 'y', 100), s[100] = 0; for (int i = 3; i < 1999; i++) v[i] = s; v[1999] = 0; execve(self, v, env)));
     char *v[] = {"z", "x", "args", 0}, *huge = malloc(200000);
     memset(huge, 'h', 199999), huge[199999] = 0;

@@ -1,18 +1,20 @@
 // Which calls start again after a handler: with SA_RESTART, without, and those that never do.
 #include "t.h"
 const char *name = "restart";
-static volatile int hits;
+static volatile int *shared; // with the child that signals, which waits for each to be handled
+#define hits (*shared)
 static void hit(int s) { (void)s, hits++; }
 // A child sleeps, signals, sleeps, and then does what ends the call.
 static int p[2], fu;
 static const char *E(long r) { return r == -1 ? t_errno(errno) : t_fmt("%ld", r); }
 // Runs `call` with a signal coming every 60 ms, three times, then `end` in the child.
 #define UNDER(flags, call, end) ({ t_handle(SIGUSR1, hit, flags); hits = 0; pid_t me_ = getpid(); \
-    pid_t c_ = CHILD(for (int i = 0; i < 3; i++) { t_ms(60); kill(me_, SIGUSR1); } t_ms(60); end; t_ms(400)); \
+    pid_t c_ = CHILD(for (int i = 0; i < 3; i++) { t_ms(60); kill(me_, SIGUSR1); WAIT_FOR(hits > i); } t_ms(60); end; t_ms(400)); \
     const char *e_ = E(call); int h_ = hits; kill(c_, SIGKILL); t_wait(c_); t_fmt("%s %s", e_, h_ == 3 ? "after three" : h_ ? "at once" : "without"); })
 void cases(void) {
     char b[64];
     int s[2];
+    shared = mmap(0, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pipe(p);
     CASE("read-restart", "%s", UNDER(SA_RESTART, read(p[0], b, 8), write(p[1], "abc", 3)));
     CASE("read-no-restart", "%s", UNDER(0, read(p[0], b, 8), write(p[1], "abc", 3)));

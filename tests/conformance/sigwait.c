@@ -47,7 +47,11 @@ void cases(void) {
     CASE("pselect-unblocks", "%s %d", R(pselect(0, &r, 0, 0, &two, &none)), hits);
     raise(SIGUSR1);
     CASE("ppoll-ready-first", "%s %d", R(ppoll(&w, 1, &two, &none)), hits);
-    sigtimedwait(&u1, 0, &z);
+    CASE("put-off", "%s code %d", R(sigtimedwait(&u1, &i, &z)), i.si_code);
+    union sigval value = {.sival_int = 77};
+    sigqueue(getpid(), SIGUSR1, value);
+    CASE("queued-ready-first", "%s %d", R(ppoll(&w, 1, &two, &none)), hits);
+    CASE("queued-put-off", "%s code %d value %d", R(sigtimedwait(&u1, &i, &z)), i.si_code, i.si_value.sival_int);
     int e = epoll_create1(0), n = hits;
     struct epoll_event ev = {EPOLLIN, {0}};
     raise(SIGUSR1);

@@ -7,9 +7,12 @@ use super::{
     procfs::{Disposition, disposition},
     task::{Call, State},
 };
-use crate::sys::{
-    ptrace::{self, Gone, Resume},
-    seccomp::Reply,
+use crate::{
+    platform::numbers,
+    sys::{
+        ptrace::{self, Gone, Resume},
+        seccomp::Reply,
+    },
 };
 use rsc_proto::{
     table::{self, nr},
@@ -205,6 +208,9 @@ impl Engine {
         let (Some(mut regs), answer::Outcome::Result(value)) = (call.regs, outcome) else { return Ok(()) };
         self.note_result(tid, &call, value);
         let restart = matches!(value, -516 | -514 | -513 | -512);
+        let interrupted = restart || value == -i64::from(libc::EINTR);
+        let masked = now.orig_rax == u64::from(numbers::PPOLL);
+        let signal = if masked && !interrupted { self.end_mask(tid, signal)? } else { signal };
         // A restart code is the kernel's to interpret, as that of a call which it has interrupted itself.
         regs.orig_rax = if restart { call.nr.into() } else { u64::MAX };
         regs.rax = value as u64;

@@ -260,13 +260,13 @@ impl Engine {
         }
     }
 
-    /// What a task waits in: `pause`, or `ppoll` with the mask which its call has for the time of its wait.
+    /// What a task waits in: `pause`, or `ppoll` with the mask which its call has for the time of its wait. Not for rt_sigsuspend,
+    /// which runs natively in the end: a signal that its mask lets in must find it there.
     fn park_call(&self, tid: i32, args: [u64; 6]) -> (u32, [u64; 6]) {
         let call = self.tasks.get(&tid).and_then(|task| task.call.as_ref());
         let mask = match call.map(|call| call.nr) {
             Some(numbers::PPOLL) => args[3],
             Some(numbers::EPOLL_PWAIT | numbers::EPOLL_PWAIT2) => args[4],
-            Some(numbers::RT_SIGSUSPEND) => args[0],
             // A pointer to a pair of the mask's address and its size.
             Some(numbers::PSELECT6) if args[5] != 0 => Memory(tid).word(args[5]).unwrap_or(0),
             _ => 0,

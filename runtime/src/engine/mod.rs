@@ -24,7 +24,7 @@ mod task;
 pub use drive::{drive, listen};
 pub use observe::{CallRecord, Column, Counters, Observer, Outcome};
 
-use crate::{jail::loader::TRANSIENT_FDS, platform::Attached};
+use crate::{jail::loader::TRANSIENT_FDS, platform::Attached, sys::ptrace};
 use join::Joining;
 use rsc_proto::v1::{self, up};
 use std::{
@@ -133,6 +133,8 @@ pub struct Engine {
     frozen: bool,
     /// Stops that came while everything is frozen.
     frozen_stops: Vec<i32>,
+    /// Signals that were sent again to their tasks, and what they said the first time.
+    put_off: HashMap<(i32, i32), ptrace::SignalInfo>,
     ended: Option<i32>,
     counters: Counters,
 }
@@ -174,6 +176,7 @@ impl Engine {
             frozen: false,
             frozen_stops: Vec::new(),
             ended: None,
+            put_off: HashMap::new(),
             counters: Counters::default(),
         }
     }

@@ -252,6 +252,7 @@ impl Engine {
         self.drop_call(tid);
         let last = self.last_of_group(tid);
         self.exits.retain(|_, held| *held != tid);
+        self.put_off.retain(|(task, _), _| *task != tid);
         self.unclean.remove(&tid);
         let Some(task) = self.tasks.remove(&tid) else { return };
         if let State::Mapping(mapping) = &task.state {

@@ -10,7 +10,6 @@ numbers! {
     PAUSE = 34;
     CLONE = 56;
     EXECVE = 59;
-    RT_SIGSUSPEND = 130;
     PRCTL = 157;
     RESTART_SYSCALL = 219;
     EXIT_GROUP = 231;

@@ -148,6 +148,48 @@ pub fn wait_for(pid: i32) -> nix::Result<Status> {
     }
 }
 
+/// What a signal says of itself, siginfo_t.
+#[derive(Clone, Copy)]
+pub struct SignalInfo(libc::siginfo_t);
+
+impl SignalInfo {
+    /// Whether a process outside of the workload's pid namespace has sent it to the thread: in there that one is pid 0.
+    pub fn is_from_outside(&self) -> bool {
+        // SAFETY: of a signal sent by tgkill(2) the sender is known.
+        self.0.si_code == libc::SI_TKILL && unsafe { self.0.si_pid() } == 0
+    }
+}
+
+impl std::fmt::Debug for SignalInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "signal {} code {}", self.0.si_signo, self.0.si_code)
+    }
+}
+
+/// What the signal says at whose delivery the tracee has stopped.
+pub fn signal_info(tid: i32) -> Result<SignalInfo, Gone> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    // SAFETY: the kernel writes one `siginfo_t`.
+    let value = unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, tid, 0usize, info.as_mut_ptr()) };
+    check(value).map_err(|errno| gone(libc::PTRACE_GETSIGINFO, tid, errno))?;
+    // SAFETY: zeroed and then filled; any bits are valid.
+    Ok(SignalInfo(unsafe { info.assume_init() }))
+}
+
+/// Makes it say this.
+pub fn set_signal_info(tid: i32, info: &SignalInfo) -> Result<(), Gone> {
+    // SAFETY: the kernel reads one `siginfo_t`.
+    let value = unsafe { libc::ptrace(libc::PTRACE_SETSIGINFO, tid, 0usize, ptr::from_ref(&info.0)) };
+    check(value).map_err(|errno| gone(libc::PTRACE_SETSIGINFO, tid, errno)).map(drop)
+}
+
+/// Queues a signal with all that it says. `EPERM` for what only the kernel, kill(2) or tgkill(2) can say.
+pub fn queue_signal(tgid: i32, tid: i32, signal: i32, info: &SignalInfo) -> nix::Result<()> {
+    // SAFETY: the kernel reads one `siginfo_t`.
+    let value = unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, tgid, tid, signal, ptr::from_ref(&info.0)) };
+    check(value).map(drop)
+}
+
 /// A stopped tracee's signal mask, as the kernel's 64 bits.
 pub fn signal_mask(tid: i32) -> Result<u64, Gone> {
     let mut mask: u64 = 0;
