@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use crate::{fuzz, within};
-use rsc_oci::annotations::PREFIX;
+use rsc_oci::annotations::{PREFIX, Permitted};
 use rsc_oci::{Annotations, Bundle, ContainerId, Permissions, Record, RootSource, Store, defaults, signal};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -202,7 +202,7 @@ fn config_json() {
             r.damage(&mut text);
         }
         std::fs::write(&path, &text).unwrap();
-        let permissions = Permissions { annotations: r.one_in(2) };
+        let permissions = Permissions { annotations: permitted(r.one_in(2)) };
         // Each property may be a structure of the specification's, all of whose fields are there.
         match within((256 << 10) + 64 * text.len(), || Bundle::load(dir.path(), &permissions)) {
             Ok(bundle) => {
@@ -266,6 +266,11 @@ fn state_json() {
     });
 }
 
+/// All annotations or, as without a word from the host, those that choose neither a sentry nor a root.
+fn permitted(every: bool) -> Permitted {
+    if every { Permitted::all() } else { Permitted::default() }
+}
+
 #[test]
 fn annotations() {
     let names = ["sentry", "rootfs", "platform", "placement", "on-loss", "", "sentri"];
@@ -278,8 +283,8 @@ fn annotations() {
             let value = if r.one_in(4) { r.damage_text(value) } else { value.to_owned() };
             all.insert(format!("{prefix}{}", r.pick(&names)), value);
         }
-        let permitted = r.one_in(2);
-        match Annotations::parse(&all, permitted) {
+        let every = r.one_in(2);
+        match Annotations::parse(&all, &permitted(every)) {
             Ok(parsed) => {
                 let ours = all.keys().filter(|key| key.starts_with(PREFIX)).count();
                 let set = [
@@ -290,7 +295,7 @@ fn annotations() {
                     parsed.on_loss.is_some(),
                 ];
                 assert_eq!(ours, set.iter().filter(|set| **set).count(), "none of ours is without effect");
-                assert!(permitted || (parsed.sentry.is_none() && parsed.rootfs.is_none()));
+                assert!(every || (parsed.sentry.is_none() && parsed.rootfs.is_none()));
                 assert!(parsed.rootfs.is_none_or(|name| !name.is_empty() && !name.contains(['/', '\0', '\n'])));
             }
             Err(error) => assert!(!error.to_string().contains('\n'), "{error:?}"),
