@@ -92,9 +92,10 @@ exec_namespaces() {
     for n in user pid mnt net ipc uts; do eq "$(readlink /proc/"$(cat pid)"/ns/$n)" "$(readlink /proc/"$init"/ns/$n)"; done
     down it-e18
 }
-exec_unprivileged_fds() { # it holds nothing of the host's
+holds_the_loader_alone() { local f held; for f in /proc/"$1"/fd/*; do held=$(readlink "$f"); [[ $held = */memfd:rsc-loader* ]] || return 1; done; }
+exec_unprivileged_fds() { # it holds nothing of the host's, once its program is loaded
     up it-e19; rt exec -d --pid-file pid it-e19 sleep 500 </dev/null >/dev/null 2>&1
-    local f; for f in /proc/"$(cat pid)"/fd/*; do has "$(readlink "$f")" 'memfd:rsc-loader'; done
+    soon holds_the_loader_alone "$(cat pid)"
     eq "$(grep CapEff /proc/"$(cat pid)"/status | tr -d '\t')" CapEff:0000000000000000; down it-e19
 }
 console() { # console SOCKET OUT: receives a terminal's master and copies it to OUT
