@@ -18,6 +18,13 @@ bind_mount() {
     bundle b --root "$PWD/rootfs" --mount "{\"destination\":\"/vol\",\"type\":\"bind\",\"source\":\"$PWD/vol\",\"options\":[\"rbind\",\"rw\"]}" -- sh -c 'cat /vol/f; echo new >/vol/g'
     eq "$(rt run -b b c1)" there; eq "$(cat vol/g)" new
 }
+bind_read_only() { # in either word
+    local word; mkdir vol
+    for word in ro rro; do
+        bundle b --root "$PWD/rootfs" --mount "{\"destination\":\"/vol\",\"type\":\"bind\",\"source\":\"$PWD/vol\",\"options\":[\"rbind\",\"$word\"]}" -- sh -c 'echo new >/vol/g'
+        says 1 'Read-only file system' run -b b; [ ! -e vol/g ] || fail "$word: written"
+    done
+}
 file_written() { job sh -c 'echo text >/root/f; mkdir /root/dir; ln -s f /root/l'; rc 0 rt run -b b c1; eq "$(cat rootfs/root/l)" text; [ -d rootfs/root/dir ]; }
 pid_file() { job true; rc 0 rt run -b b --pid-file pid c1; [ "$(cat pid)" -gt 0 ]; }
 without_id() { job echo made; eq "$(rt run --bundle b)" made; }
@@ -203,7 +210,7 @@ host_config_bad() {
 }
 sentry_unreachable() { job true; bad 0 run --sentry "unix://$PWD/none.sock" -b b c1; bad 0 run --sentry tcp://127.0.0.1:1 -b b c1; }
 
-step run-true run-output exit-codes exit-signal arguments environment cwd-user hostname relative-root read-only-root bind-mount \
+step run-true run-output exit-codes exit-signal arguments environment cwd-user hostname relative-root read-only-root bind-mount bind-read-only \
     file-written pid-file bundle-is-cwd
 only_rsc without-id
 step life-cycle delete-force delete-created kill-created kill-numbers start-twice seccomp-errno seccomp-native seccomp-kill cgroup-gone detached versions spec list-json

@@ -160,13 +160,25 @@ pub fn process(process: &Process) -> v1::Process {
     }
 }
 
+/// An option for a mount and all below it, as for the mount alone: what a gofer serves is one mount here, whatever it is on the host.
+/// mount_setattr(2), AT_RECURSIVE.
+fn plain(option: &str) -> &str {
+    match option {
+        "rro" | "rrw" | "rnosuid" | "rsuid" | "rnodev" | "rdev" | "rnoexec" | "rexec" | "rnoatime" | "ratime" => {
+            option.strip_prefix('r').unwrap_or(option)
+        }
+        _ => option,
+    }
+}
+
 fn mount(bundle: &Bundle, mount: &rsc_oci::spec::Mount, exports: &mut Vec<Export>) -> v1::Mount {
-    let options = mount.options().clone().unwrap_or_default();
+    let options: Vec<String> = mount.options().iter().flatten().map(|option| plain(option).to_owned()).collect();
     let mut kind = mount.typ().clone().unwrap_or_default();
     let mut source = None;
     if let Some(path) = bundle.bind_source(mount) {
         kind = "bind".to_owned();
-        let wanted = Export { path, read_only: options.iter().any(|option| option == "ro") };
+        let last = options.iter().rev().find(|option| matches!(option.as_str(), "ro" | "rw"));
+        let wanted = Export { path, read_only: last.is_some_and(|option| option == "ro") };
         // One gofer serves all mounts of the same tree.
         let index = exports.iter().position(|export| *export == wanted).unwrap_or_else(|| {
             exports.push(wanted);
@@ -228,6 +240,22 @@ mod tests {
         assert!(plan.sandbox.strict);
         let host = plan.sandbox.host.unwrap();
         assert!(host.cpus > 0 && host.memory > 0 && host.boot_time_ns > 0 && !host.kernel_release.is_empty());
+    }
+
+    #[test]
+    fn recursive_options_are_plain_ones() {
+        let of = |options: &[&str]| {
+            let plan = planned(|v| {
+                v["mounts"] =
+                    json!([{"destination": "/a", "type": "bind", "source": "config.json", "options": options}]);
+            });
+            (plan.exports[1].read_only, plan.sandbox.mounts[0].options.clone())
+        };
+        assert_eq!(of(&["rbind", "rprivate", "rro"]), (true, ["rbind", "rprivate", "ro"].map(str::to_owned).to_vec()));
+        assert_eq!(
+            of(&["rbind", "ro", "rrw", "rnosuid"]),
+            (false, ["rbind", "ro", "rw", "nosuid"].map(str::to_owned).to_vec())
+        );
     }
 
     #[test]
