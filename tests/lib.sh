@@ -48,7 +48,7 @@ picture() {
         marked | sed 's/^/process /'
         awk '{ print "mount", $5 }' /proc/self/mountinfo
         find /sys/fs/cgroup -mindepth 2 -type d -path "*${MARK}*" 2>/dev/null | sed 's/^/cgroup /'
-        find /sys/fs/cgroup -mindepth 2 -type d -path "*it-*" ! -path "*mark-*" 2>/dev/null | sed 's/^/cgroup /'
+        find /sys/fs/cgroup -mindepth 2 -type d -path "*/it-*" ! -path "*mark-*" 2>/dev/null | sed 's/^/cgroup /'
         awk -v w="$W/" '$4 == "00010000" && (index($8, w) || $8 ~ "^@?/run/rsc") { print "socket", $8 }' /proc/net/unix
         find "$STATE" /run/rsc -mindepth 1 2>/dev/null | sed 's/^/state /'
     } | sort -u
