@@ -25,6 +25,47 @@ bind_read_only() { # in either word
         has "$(rt run -b b c1 2>&1)" 'Read-only file system'; [ ! -e vol/g ] || fail "$word: written"
     done
 }
+mounts_within() { # with CAP_SYS_ADMIN, of what the workload may see and nobody else
+    local caps='["CAP_SYS_ADMIN","CAP_DAC_OVERRIDE"]' want; mkdir -p rootfs/mnt rootfs/media
+    cat >program <<'P'
+mount -t tmpfs -o size=1m,mode=755 t /mnt && grep -o '^t /mnt tmpfs rw,relatime,size=1024k,mode=755' /proc/mounts
+echo text >/mnt/f; mkdir /mnt/d; mount -t tmpfs inner /mnt/d; echo inner >/mnt/d/g
+mount --bind /mnt /media; cat /media/f; ls /media/d
+mount --rbind /mnt /root; cat /root/d/g
+mount -o remount,bind,ro /media; echo x 2>/dev/null >/media/h || echo read-only; echo x >/mnt/h && cat /media/h
+cd /mnt/d; umount /mnt/d 2>/dev/null || echo busy; cd /; umount /mnt 2>/dev/null || echo full; umount /mnt/d && ls /mnt/d
+mkdir /mnt/from /mnt/to; mount -t tmpfs m /mnt/from; echo moved >/mnt/from/f; mount --move /mnt/from /mnt/to; cat /mnt/to/f; ls /mnt/from
+mount --make-rprivate /mnt && echo private
+mount -t nosuch n /mnt/d 2>/dev/null || echo no such type
+mount -t tmpfs -o nosuch t /mnt/d 2>/dev/null || echo no such option
+umount /mnt/from 2>/dev/null || echo not mounted
+umount -l /root && ls /root; umount -l /mnt; ls /mnt; umount /media
+grep -cE ' /(mnt|media|root)' /proc/mounts
+P
+    bundle b --root "$PWD/rootfs" --set /process/capabilities "{\"bounding\":$caps,\"effective\":$caps,\"permitted\":$caps}" -- sh -c "$(cat program)"
+    want='t /mnt tmpfs rw,relatime,size=1024k,mode=755
+text
+inner
+read-only
+x
+busy
+full
+moved
+private
+no such type
+no such option
+not mounted
+0'
+    eq "$(rt run -b b c1 2>&1)" "$want"; [ -z "$(ls rootfs/mnt)$(ls rootfs/media)" ]
+}
+mounts_fixed() { # not what the container was given; nor without the capability
+    local caps='["CAP_SYS_ADMIN","CAP_DAC_OVERRIDE"]'; mkdir -p rootfs/mnt
+    bundle b --root "$PWD/rootfs" --readonly --set /linux/maskedPaths '["/proc/version"]' --set /process/capabilities "{\"bounding\":$caps,\"effective\":$caps,\"permitted\":$caps}" -- \
+        sh -c 'mount -o remount,bind,rw / || echo 1; umount /proc/version || echo 2; mount --bind /proc /mnt || echo 3; mount --rbind /proc /mnt && cat /mnt/version /proc/version; echo x >/f || echo 4'
+    eq "$(rt run -b b c1 2>/dev/null)" $'1\n2\n3\n4'
+    job sh -c 'mount -t tmpfs t /mnt || umount /tmp || echo none'
+    eq "$(rt run -b b c1 2>/dev/null)" none
+}
 file_written() { job sh -c 'echo text >/root/f; mkdir /root/dir; ln -s f /root/l'; rc 0 rt run -b b c1; eq "$(cat rootfs/root/l)" text; [ -d rootfs/root/dir ]; }
 pid_file() { job true; rc 0 rt run -b b --pid-file pid c1; [ "$(cat pid)" -gt 0 ]; }
 without_id() { job echo made; eq "$(rt run --bundle b)" made; }
@@ -210,9 +251,9 @@ host_config_bad() {
 }
 sentry_unreachable() { job true; bad 0 run --sentry "unix://$PWD/none.sock" -b b c1; bad 0 run --sentry tcp://127.0.0.1:1 -b b c1; }
 
-step run-true run-output exit-codes exit-signal arguments environment cwd-user hostname relative-root read-only-root bind-mount bind-read-only \
+step run-true run-output exit-codes exit-signal arguments environment cwd-user hostname relative-root read-only-root bind-mount bind-read-only mounts-within \
     file-written pid-file bundle-is-cwd
-only_rsc without-id
+only_rsc without-id mounts-fixed
 step life-cycle delete-force delete-created kill-created kill-numbers start-twice seccomp-errno seccomp-native seccomp-kill cgroup-gone detached versions spec list-json
 only_rsc same-id-elsewhere
 if setpriv --reuid $RL --regid $RL --clear-groups unshare --user --map-root-user true 2>/dev/null; then only_rsc rootless-run

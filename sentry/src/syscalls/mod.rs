@@ -30,6 +30,7 @@ pub mod lock;
 pub mod lookup;
 pub mod message;
 pub mod mm;
+pub mod mount;
 pub mod open;
 pub mod path;
 pub mod pipe;
@@ -268,6 +269,10 @@ handlers! {
     CHROOT => dir::chroot, 1;
     GETCWD => dir::getcwd, 2;
     UMASK => dir::umask, 1;
+
+    // Mounts
+    MOUNT => mount::mount, 5;
+    UMOUNT2 => mount::umount2, 2;
 
     // Names
     MKDIR => path::mkdir, 2;

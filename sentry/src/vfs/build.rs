@@ -10,7 +10,7 @@ use super::inode::{Asker, FileSystem};
 use super::walk::{Last, Walker};
 use super::{FsContext, Location, Vfs};
 use crate::fs::pseudo::{Dir, Node, PseudoFs};
-use crate::fs::tmpfs::{TmpFs, TmpfsOptions};
+use crate::fs::tmpfs::{BadValue, TmpFs, TmpfsOptions};
 use crate::fs::{dev, proc, sys};
 use crate::kernel::credentials::Credentials;
 use crate::kernel::host::ComputeHost;
@@ -122,32 +122,12 @@ fn parse_options(m: &v1::Mount) -> Result<(MountFlags, TmpfsOptions, bool), Buil
             "nosymfollow" => flags |= MountFlags::MS_NOSYMFOLLOW,
             "symfollow" => flags -= MountFlags::MS_NOSYMFOLLOW,
             "defaults" => flags = MountFlags::MS_RELATIME,
-            "size" => tmpfs.size = size(value).ok_or_else(bad)?,
-            "nr_inodes" => tmpfs.inodes = size(value).ok_or_else(bad)?,
-            "uid" if m.r#type == "tmpfs" => tmpfs.uid = value.parse().map_err(|_| bad())?,
-            "gid" if m.r#type == "tmpfs" => tmpfs.gid = value.parse().map_err(|_| bad())?,
-            "mode" if m.r#type == "tmpfs" => {
-                tmpfs.mode = u32::from_str_radix(value, 8).map_err(|_| bad())? & 0o7777;
-                mode_given = true;
-            }
             // Propagation, recursion and the like mean nothing within one sandbox; options of devpts, proc and cgroup are theirs.
-            _ => {}
+            _ if m.r#type != "tmpfs" => {}
+            _ => mode_given |= tmpfs.set(name, value).map_err(|BadValue| bad())? && name == "mode",
         }
     }
     Ok((flags, tmpfs, mode_given))
-}
-
-/// A size with a binary suffix.
-fn size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..)?.to_ascii_lowercase().as_str() {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 impl Vfs {
@@ -184,6 +164,7 @@ impl Vfs {
             let root = vfs.root().mount;
             root.set_flags(root.flags() | MountFlags::MS_RDONLY);
         }
+        vfs.mounts.lock();
         Ok(vfs)
     }
 
@@ -277,17 +258,26 @@ impl Vfs {
                 }
                 TmpFs::new(self.new_dev(), self.host.clone(), tmpfs)
             }
-            (None, "proc") => proc::mount(self.new_dev()),
-            (None, "sysfs") => sys::mount(self.new_dev(), sandbox.host.as_ref().map_or(1, |h| h.cpus.max(1))),
-            (None, "devpts") => empty("devpts", 0x1cd1, self.new_dev()),
-            (None, "mqueue") => empty("mqueue", 0x1980_0202, self.new_dev()),
             (None, "cgroup") => empty("cgroup", 0x0027_e0eb, self.new_dev()),
             (None, "cgroup2") => empty("cgroup2", 0x6367_7270, self.new_dev()),
-            _ => return Err(failed(Errno::ENODEV)),
+            (None, kind) => {
+                self.instance(kind, sandbox.host.as_ref().map_or(1, |h| h.cpus)).ok_or(failed(Errno::ENODEV))?
+            }
         };
         let source = if m.r#type == "bind" { "rsc" } else { &m.r#type };
         self.mount(&at, fs, flags, source);
         Ok(())
+    }
+
+    /// A new instance of a file system that needs no options of its own: proc, sysfs, devpts, mqueue.
+    pub fn instance(&self, kind: &str, cpus: u32) -> Option<Rc<dyn FileSystem>> {
+        Some(match kind {
+            "proc" => proc::mount(self.new_dev()),
+            "sysfs" => sys::mount(self.new_dev(), cpus),
+            "devpts" => empty("devpts", 0x1cd1, self.new_dev()),
+            "mqueue" => empty("mqueue", 0x1980_0202, self.new_dev()),
+            _ => return None,
+        })
     }
 
     /// The devices and links of every container, where `/dev` is in memory. What is there already stays.
@@ -334,18 +324,4 @@ impl Vfs {
 /// A file system of a type that shows nothing here.
 fn empty(kind: &'static str, magic: i64, dev: u64) -> Rc<dyn FileSystem> {
     PseudoFs::new(kind, magic, Dir::new(Node::new(dev, 1, mode::S_IFDIR | 0o755)).inode())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(size("65536k"), Some(64 << 20));
-        assert_eq!(size("1G"), Some(1 << 30));
-        assert_eq!(size("12"), Some(12));
-        assert_eq!(size("x"), None);
-        assert_eq!(size("99999999999999999g"), None);
-    }
 }

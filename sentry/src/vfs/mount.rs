@@ -1,7 +1,7 @@
 //! Mounts: which file system is seen at which dentry, and with which flags; places in the tree.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use rsc_proto::abi::{Errno, MountFlags};
@@ -18,11 +18,22 @@ pub struct Mount {
     /// What is seen: the file system's root, or a part of it (bind).
     pub root: Rc<Dentry>,
     flags: Cell<MountFlags>,
+    /// What it must not lose, for it, or what it is a copy of, is the container's own.
+    locked: Cell<MountFlags>,
+    /// It stays where it is: under it may be what the container's description hides.
+    fixed: Cell<bool>,
     /// What `/proc/mounts` shows as the device.
     pub source: String,
     /// Where it is mounted; none for the root and for files without a path.
     parent: RefCell<Option<Location>>,
 }
+
+/// What a mount of the container's description keeps. Linux: MNT_LOCK_READONLY and its like.
+const LOCKED: MountFlags = MountFlags::MS_RDONLY
+    .union(MountFlags::MS_NOSUID)
+    .union(MountFlags::MS_NODEV)
+    .union(MountFlags::MS_NOEXEC)
+    .union(MountFlags::MS_NOSYMFOLLOW);
 
 impl Mount {
     /// `MS_RDONLY` and kin.
@@ -33,6 +44,16 @@ impl Mount {
     /// Replaces the flags (`mount -o remount,bind`).
     pub fn set_flags(&self, flags: MountFlags) {
         self.flags.set(flags);
+    }
+
+    /// Whether the workload must leave it where it is. Linux: MNT_LOCKED.
+    pub fn is_fixed(&self) -> bool {
+        self.fixed.get()
+    }
+
+    /// Whether the workload may give it these flags. Linux: can_change_locked_flags().
+    pub fn may_have(&self, flags: MountFlags) -> bool {
+        flags.contains(self.locked.get())
     }
 
     /// Where it is mounted.
@@ -85,6 +106,8 @@ impl Location {
             fs,
             root: dentry.clone(),
             flags: Cell::new(MountFlags::empty()),
+            locked: Cell::default(),
+            fixed: Cell::default(),
             source: "none".into(),
             parent: RefCell::default(),
         });
@@ -124,26 +147,100 @@ impl MountTable {
             fs,
             root,
             flags: Cell::new(flags),
+            locked: Cell::default(),
+            fixed: Cell::default(),
             source: source.into(),
-            parent: RefCell::new(at.cloned()),
+            parent: RefCell::default(),
         });
         if let Some(at) = at {
-            at.dentry.mounts.set(at.dentry.mounts.get() + 1);
-            at.dentry.pin();
-            self.on.borrow_mut().insert((at.mount.id, at.dentry.id), mount.clone());
+            self.attach(&mount, at);
         }
         self.list.borrow_mut().push(mount.clone());
         mount
     }
 
-    /// Takes away the mount that was put on `at` last.
+    /// What is there now is the container's description, which the workload can't undo.
+    pub fn lock(&self) {
+        for mount in self.list.borrow().iter() {
+            mount.fixed.set(true);
+            mount.locked.set(mount.flags.get() & LOCKED);
+        }
+    }
+
+    /// Takes a mount away from where it is. What is mounted within it stays there.
     pub fn unmount(&self, mount: &Rc<Mount>) {
         self.list.borrow_mut().retain(|m| !Rc::ptr_eq(m, mount));
+        self.detach(mount);
+    }
+
+    /// Puts a mount on another place.
+    pub fn relocate(&self, mount: &Rc<Mount>, at: &Location) {
+        self.detach(mount);
+        self.attach(mount, at);
+    }
+
+    fn attach(&self, mount: &Rc<Mount>, at: &Location) {
+        at.dentry.mounts.set(at.dentry.mounts.get() + 1);
+        at.dentry.pin();
+        self.on.borrow_mut().insert((at.mount.id, at.dentry.id), mount.clone());
+        *mount.parent.borrow_mut() = Some(at.clone());
+    }
+
+    fn detach(&self, mount: &Rc<Mount>) {
         if let Some(at) = mount.parent.borrow_mut().take() {
             self.on.borrow_mut().remove(&(at.mount.id, at.dentry.id));
             at.dentry.mounts.set(at.dentry.mounts.get().saturating_sub(1));
             at.dentry.unpin();
         }
+    }
+
+    /// The mounts on places within `of`, and those within them, each after what it is on.
+    pub fn within(&self, of: &Location) -> Vec<Rc<Mount>> {
+        let mut found: Vec<Rc<Mount>> = Vec::new();
+        let mut seen: HashSet<u64> = HashSet::new();
+        // A mount may have been moved onto a younger one, so one pass in the order of age would not do.
+        loop {
+            let before = found.len();
+            for mount in self.list.borrow().iter() {
+                let Some(at) = mount.parent() else { continue };
+                let inside = if at.mount.id == of.mount.id {
+                    is_below(&at.dentry, &of.dentry)
+                } else {
+                    seen.contains(&at.mount.id)
+                };
+                if inside && seen.insert(mount.id) {
+                    found.push(mount.clone());
+                }
+            }
+            if found.len() == before {
+                return found;
+            }
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.list.borrow().len()
+    }
+
+    /// A copy of `of` on `at`, and with `deep` of all that is mounted within it. Linux: copy_tree().
+    pub fn copy(&self, at: &Location, of: &Location, deep: bool) -> Rc<Mount> {
+        let within = if deep { self.within(of) } else { Vec::new() };
+        let copy = |at: &Location, mount: &Mount, root: &Rc<Dentry>| {
+            let copy = self.mount(Some(at), mount.fs.clone(), root.clone(), mount.flags.get(), &mount.source);
+            copy.locked.set(mount.locked.get());
+            copy
+        };
+        let top = copy(at, &of.mount, &of.dentry);
+        let mut copies = HashMap::from([(of.mount.id, top.clone())]);
+        for mount in within {
+            let Some(at) = mount.parent() else { continue };
+            let Some(on) = copies.get(&at.mount.id) else { continue };
+            let made = copy(&Location { mount: on.clone(), dentry: at.dentry }, &mount, &mount.root);
+            made.fixed.set(mount.fixed.get());
+            copies.insert(mount.id, made);
+        }
+        top
     }
 
     /// What is seen at a place: the root of what is mounted there, if anything is.
@@ -169,4 +266,16 @@ impl MountTable {
         }
         drop((on, list));
     }
+}
+
+/// Whether a dentry is another one, or below it in the same file system.
+fn is_below(dentry: &Rc<Dentry>, of: &Rc<Dentry>) -> bool {
+    let mut at = Some(dentry.clone());
+    while let Some(here) = at {
+        if Rc::ptr_eq(&here, of) {
+            return true;
+        }
+        at = here.parent();
+    }
+    false
 }

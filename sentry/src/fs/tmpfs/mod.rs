@@ -44,6 +44,41 @@ impl Default for TmpfsOptions {
     }
 }
 
+impl TmpfsOptions {
+    /// Takes an option `name=value` of tmpfs(5): whether it is one of ours.
+    ///
+    /// # Errors
+    /// A value that does not parse.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<bool, BadValue> {
+        match name {
+            "size" => self.size = size(value).ok_or(BadValue)?,
+            "nr_inodes" => self.inodes = size(value).ok_or(BadValue)?,
+            "uid" => self.uid = value.parse().map_err(|_| BadValue)?,
+            "gid" => self.gid = value.parse().map_err(|_| BadValue)?,
+            "mode" => self.mode = u32::from_str_radix(value, 8).map_err(|_| BadValue)? & 0o7777,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// The value of an option does not parse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadValue;
+
+/// A size with a binary suffix.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text.get(digits.len()..)?.to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
 /// Inodes of a tmpfs without a limit of its own: the sentry's memory is not the workload's to fill with names.
 const INODES_MAX: u64 = 1 << 20;
 /// Bytes of a tmpfs without a limit of its own.
@@ -150,5 +185,19 @@ impl FileSystem for TmpFs {
             o.push_str(&format!("{}mode={:o}", if o.is_empty() { "" } else { "," }, self.options.mode));
         }
         o
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("65536k"), Some(64 << 20));
+        assert_eq!(size("1G"), Some(1 << 30));
+        assert_eq!(size("12"), Some(12));
+        assert_eq!(size("x"), None);
+        assert_eq!(size("99999999999999999g"), None);
     }
 }
