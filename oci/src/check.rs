@@ -310,11 +310,7 @@ fn hooks(spec: &Spec) -> Result<(), BundleError> {
             hook(&format!("{name}[{index}]"), it)?;
         }
     }
-    // It is a program of the container's own, to be run before the container's first.
-    match hooks.start_container() {
-        Some(list) if !list.is_empty() => unsupported("hooks.startContainer"),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn hook(property: &str, hook: &Hook) -> Result<(), BundleError> {
@@ -383,9 +379,7 @@ fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {
     for (name, value) in linux.sysctl().iter().flatten() {
         text("linux.sysctl", name)?;
         text("linux.sysctl", value)?;
-        if name.is_empty() || name.split(['.', '/']).any(|part| part.is_empty()) {
-            return wrong("linux.sysctl", format!("{name:?} is no name of a sysctl"));
-        }
+        sysctl(name, linux)?;
     }
     if let Some(it) = linux.seccomp() {
         seccomp::check(it, ignored)?;
@@ -408,6 +402,36 @@ fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {
         }
     }
     Ok(())
+}
+
+/// Only what a namespace of the container has for itself can be set, as with runc.
+fn sysctl(name: &str, linux: &Linux) -> Result<(), BundleError> {
+    const IPC: &[&str] = &[
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    if name.is_empty() || name.split(['.', '/']).any(|part| part.is_empty()) {
+        return wrong("linux.sysctl", format!("{name:?} is no name of a sysctl"));
+    }
+    let dotted = name.replace('/', ".");
+    let own = |kind| linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == kind);
+    let needed = match dotted.as_str() {
+        "kernel.hostname" => return wrong("linux.sysctl", format!("{name:?}: set hostname instead")),
+        "kernel.domainname" => LinuxNamespaceType::Uts,
+        name if IPC.contains(&name) || name.starts_with("fs.mqueue.") => LinuxNamespaceType::Ipc,
+        name if name.starts_with("net.") => LinuxNamespaceType::Network,
+        _ => return wrong("linux.sysctl", format!("{name:?} is not in a separate kernel namespace")),
+    };
+    if own(needed) {
+        return Ok(());
+    }
+    wrong("linux.sysctl", format!("{name:?} is not allowed in the host's {needed} namespace"))
 }
 
 /// The devices that every container has anyway; others can't be had.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use oci_spec::runtime::{Hook, Hooks};
 use serde::Serialize;
 
 use crate::json::one_line;
-use crate::signal::pidfd_open;
+use crate::process::ProcessId;
+use crate::signal::{pidfd_open, pidfd_send_signal};
 use crate::state::{Record, Status};
 use crate::sys;
 
@@ -48,7 +52,7 @@ pub struct HookError {
 
 #[derive(Debug)]
 enum Problem {
-    Io(std::io::Error),
+    Io(io::Error),
     TimedOut(Duration),
     Failed(ExitStatus, String),
 }
@@ -117,31 +121,56 @@ pub fn run(record: &Record, moment: Moment) -> Result<(), HookError> {
     Ok(())
 }
 
+/// Runs the `startContainer` hooks: programs of the container's own, which `spawn` starts in it, with these for standard input and
+/// output; it gives the pid of a child of the caller.
+///
+/// # Errors
+/// [`HookError`]
+pub fn start_container(
+    record: &Record,
+    mut spawn: impl FnMut(&Hook, File, &File) -> io::Result<i32>,
+) -> Result<(), HookError> {
+    let list = record.hooks.as_ref().and_then(|hooks| hooks.start_container().as_deref()).unwrap_or_default();
+    for (index, hook) in list.iter().enumerate() {
+        let mut run = || {
+            let mut output = memory().map_err(Problem::Io)?;
+            let input = input(record, Status::Created, record.init).map_err(Problem::Io)?;
+            let pid = spawn(hook, input, &output).map_err(Problem::Io)?;
+            finish(hook, pid, &mut output)
+        };
+        let path = one_line(&hook.path().display().to_string());
+        run().map_err(|problem| HookError { list: "startContainer", index, path, problem })?;
+    }
+    Ok(())
+}
+
 fn one(record: &Record, moment: Moment, hook: &Hook) -> Result<(), Problem> {
     let mut output = memory().map_err(Problem::Io)?;
-    let mut child = spawn(record, moment, hook, &output).map_err(Problem::Io)?;
+    let child = spawn(record, moment, hook, &output).map_err(Problem::Io)?;
+    let pid = i32::try_from(child.id()).map_err(|error| Problem::Io(io::Error::other(error)))?;
+    finish(hook, pid, &mut output)
+}
+
+/// Waits for its end; it is an error if that is not a success.
+fn finish(hook: &Hook, pid: i32, output: &mut File) -> Result<(), Problem> {
     let limit = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
-    let status = wait(&mut child, limit)?;
+    let status = wait(pid, limit)?;
     if status.success() {
         return Ok(());
     }
     let mut said = Vec::new();
     // It is about what the hook said; that it can't be read changes nothing.
-    let _ = output.rewind().and_then(|()| (&output).take(QUOTED).read_to_end(&mut said));
+    let _ = output.rewind().and_then(|()| output.take(QUOTED).read_to_end(&mut said));
     Err(Problem::Failed(status, one_line(String::from_utf8_lossy(&said).trim())))
 }
 
 /// A file without a name: unlike a pipe it takes all that is written, whether or not somebody reads.
-fn memory() -> std::io::Result<File> {
+fn memory() -> io::Result<File> {
     Ok(memfd_create(c"hook", MFdFlags::MFD_CLOEXEC)?.into())
 }
 
-fn spawn(record: &Record, moment: Moment, hook: &Hook, output: &File) -> std::io::Result<Child> {
-    let (status, init) = match moment {
-        Moment::CreateRuntime | Moment::CreateContainer => (Status::Creating, record.init),
-        Moment::Poststart => (Status::Running, record.init),
-        Moment::Poststop => (Status::Stopped, None),
-    };
+/// The container's state, for a hook's standard input.
+fn input(record: &Record, status: Status, init: Option<ProcessId>) -> io::Result<File> {
     let state = State {
         oci_version: &record.oci_version,
         id: record.id.as_str(),
@@ -154,6 +183,16 @@ fn spawn(record: &Record, moment: Moment, hook: &Hook, output: &File) -> std::io
     serde_json::to_writer(&mut input, &state)?;
     input.flush()?;
     input.rewind()?;
+    Ok(input)
+}
+
+fn spawn(record: &Record, moment: Moment, hook: &Hook, output: &File) -> io::Result<Child> {
+    let (status, init) = match moment {
+        Moment::CreateRuntime | Moment::CreateContainer => (Status::Creating, record.init),
+        Moment::Poststart => (Status::Running, record.init),
+        Moment::Poststop => (Status::Stopped, None),
+    };
+    let input = input(record, status, init)?;
     let mut command = Command::new(hook.path());
     if let Some((name, args)) = hook.args().as_deref().and_then(<[String]>::split_first) {
         command.arg0(name).args(args);
@@ -173,16 +212,25 @@ fn spawn(record: &Record, moment: Moment, hook: &Hook, output: &File) -> std::io
     command.spawn()
 }
 
-fn wait(child: &mut Child, limit: Option<Duration>) -> Result<ExitStatus, Problem> {
+fn wait(pid: i32, limit: Option<Duration>) -> Result<ExitStatus, Problem> {
+    let reap = || loop {
+        match waitpid(Pid::from_raw(pid), None) {
+            Err(Errno::EINTR) => {}
+            Ok(WaitStatus::Exited(_, code)) => return Ok(ExitStatus::from_raw(code << 8)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(ExitStatus::from_raw(signal as i32)),
+            Ok(_) => {}
+            Err(errno) => return Err(Problem::Io(errno.into())),
+        }
+    };
     if let Some(limit) = limit {
-        let end = i32::try_from(child.id()).map_err(std::io::Error::other).and_then(pidfd_open).map_err(Problem::Io)?;
+        let end = pidfd_open(pid).map_err(Problem::Io)?;
         let deadline = Instant::now() + limit;
         loop {
             let left = PollTimeout::try_from(deadline.saturating_duration_since(Instant::now()));
             match poll(&mut [PollFd::new(end.as_fd(), PollFlags::POLLIN)], left.unwrap_or(PollTimeout::MAX)) {
                 Ok(0) if Instant::now() >= deadline => {
                     // Both fail only if it has ended after all.
-                    let _ = child.kill().and_then(|()| child.wait().map(drop));
+                    let _ = pidfd_send_signal(&end, Signal::SIGKILL as i32).map(|()| reap());
                     return Err(Problem::TimedOut(limit));
                 }
                 Ok(0) | Err(Errno::EINTR) => {}
@@ -191,5 +239,5 @@ fn wait(child: &mut Child, limit: Option<Duration>) -> Result<ExitStatus, Proble
             }
         }
     }
-    child.wait().map_err(Problem::Io)
+    reap()
 }

@@ -13,4 +13,5 @@ pub mod server;
 #[allow(unsafe_code)]
 mod sys;
 pub mod syscalls;
+pub mod tty;
 pub mod vfs;

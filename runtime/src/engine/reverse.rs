@@ -61,6 +61,22 @@ impl Engine {
         sent.map_or_else(|errno| -i64::from(errno as i32), |()| 0)
     }
 
+    /// What identifies a namespace of a task: `net:[4026531840]`.
+    fn namespace(&self, tid: i32, name: &str) -> (i64, Bytes) {
+        const NAMES: [&str; 10] =
+            ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"];
+        if !NAMES.contains(&name) {
+            return (-i64::from(libc::EINVAL), Bytes::new());
+        }
+        match fs::read_link(format!("/proc/{tid}/ns/{name}")) {
+            Ok(target) => {
+                let data = Bytes::from(target.into_os_string().into_encoded_bytes());
+                (data.len() as i64, data)
+            }
+            Err(error) => (-i64::from(error.raw_os_error().unwrap_or(libc::EIO)), Bytes::new()),
+        }
+    }
+
     fn proc_info(&mut self, name: u32, what: &str) -> (i64, Bytes) {
         const FILES: [&str; 11] = [
             "comm",
@@ -76,6 +92,9 @@ impl Engine {
             "oom_score",
         ];
         let Some(tid) = self.names.get(&name) else { return (-i64::from(libc::ESRCH), Bytes::new()) };
+        if let Some(namespace) = what.strip_prefix("ns/") {
+            return self.namespace(*tid, namespace);
+        }
         if !FILES.contains(&what) {
             return (-i64::from(libc::EINVAL), Bytes::new());
         }

@@ -31,15 +31,15 @@ fn step<T>(doing: &str, result: nix::Result<T>) -> Result<T, String> {
 
 /// How a process comes into the jail.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Entry<'a> {
+pub(super) enum Entry {
     /// It is the first one, and makes the jail's root.
     First,
-    /// It has joined the namespaces. The terminal, if any, becomes the controlling one of its session.
-    Joined(Option<BorrowedFd<'a>>),
+    /// It has joined the namespaces.
+    Joined,
 }
 
 /// Sets up and waits; never returns.
-pub(super) fn run(config: &JailConfig, control: OwnedFd, loader: &OwnedFd, entry: Entry<'_>) -> ! {
+pub(super) fn run(config: &JailConfig, control: OwnedFd, loader: &OwnedFd, entry: Entry) -> ! {
     let error = match set_up(config, &control, loader, entry) {
         Ok(()) => confine(config),
         Err(error) => {
@@ -55,7 +55,7 @@ fn report(socket: i32, text: &str) {
     let _ = send(socket, text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
 }
 
-fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry<'_>) -> Step {
+fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry) -> Step {
     let mut word = [0; 16];
     let length = step("wait for the map of ids", recv(control.as_raw_fd(), &mut word, MsgFlags::empty()))?;
     if word.get(..length) != Some(MAPPED) {
@@ -63,9 +63,6 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry
         return Err("the map of ids was not written".into());
     }
     step("start a session", setsid())?;
-    if let Entry::Joined(Some(terminal)) = entry {
-        step("take the terminal", host::set_controlling_terminal(terminal))?;
-    }
     reset_signals()?;
     // Refused where the user had to give up setgroups to map its group; then these groups are the caller's own.
     let _ = setgroups(&[]);
@@ -81,7 +78,7 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry
             }
             empty_root()?;
         }
-        Entry::Joined(_) => step("enter the empty root", chdir("/"))?,
+        Entry::Joined => step("enter the empty root", chdir("/"))?,
     }
     step("set no_new_privs", process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
     step("drop all capabilities", process::drop_capabilities())?;
@@ -120,13 +117,19 @@ fn empty_root() -> Step {
     step("make mounts private", mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))?;
     let mut mounted = Err(Errno::ENOENT);
     for place in ["/tmp", "/proc", "/dev", "/sys"] {
-        mounted = mount(Some("rsc"), place, Some("tmpfs"), flags, Some("size=0,nr_inodes=1,mode=555"))
+        mounted = mount(Some("rsc"), place, Some("tmpfs"), flags, Some("size=0,nr_inodes=2,mode=555"))
             .and_then(|()| chdir(place));
         if mounted.is_ok() {
             break;
         }
     }
     step("mount an empty file system", mounted)?;
+    // Not for the workload, which has no call that takes a path: for whoever enters the namespaces to list its processes. A host
+    // whose own /proc is partly hidden does not allow it.
+    let read_only = flags | MsFlags::MS_RDONLY;
+    if nix::unistd::mkdir("proc", nix::sys::stat::Mode::from_bits_truncate(0o555)).is_ok() {
+        let _ = mount(Some("proc"), "proc", Some("proc"), read_only, none);
+    }
     step("make the empty file system the root", pivot_root(".", "."))?;
     step("unmount the host's tree", umount2(".", MntFlags::MNT_DETACH))?;
     step("enter the empty root", chdir("/"))?;

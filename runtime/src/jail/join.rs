@@ -14,7 +14,7 @@ use nix::{
     },
     unistd::Pid,
 };
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A process that has entered the jail and waits to be let go on.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Joiner(Jail);
 
 /// Makes a process in the jail of `init`. Its user and group there are init's own, whatever `config` says of them: the jail knows
 /// no others. The caller must have one thread only.
-pub fn enter(config: &JailConfig, init: i32, terminal: Option<BorrowedFd<'_>>) -> Result<Joiner, JailError> {
+pub fn enter(config: &JailConfig, init: i32) -> Result<Joiner, JailError> {
     let host = |doing| move |error| JailError::Host { doing, error };
     let loader = loader::memfd().map_err(host("make the loader's memory file"))?;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -32,7 +32,7 @@ pub fn enter(config: &JailConfig, init: i32, terminal: Option<BorrowedFd<'_>>) -
     match process::fork_into(0).map_err(host("fork"))? {
         Forked::Child => {
             drop(ours);
-            go_between(&config, &pidfd, theirs, &loader, terminal)
+            go_between(&config, &pidfd, theirs, &loader)
         }
         Forked::Parent(pid) => {
             drop(theirs);
@@ -48,13 +48,7 @@ pub fn enter(config: &JailConfig, init: i32, terminal: Option<BorrowedFd<'_>>) -
     }
 }
 
-fn go_between(
-    config: &JailConfig,
-    init: &OwnedFd,
-    control: OwnedFd,
-    loader: &OwnedFd,
-    terminal: Option<BorrowedFd<'_>>,
-) -> ! {
+fn go_between(config: &JailConfig, init: &OwnedFd, control: OwnedFd, loader: &OwnedFd) -> ! {
     let say = |text: &str| {
         // Nobody hears it: then nobody waits for it either.
         let _ = send(control.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
@@ -70,7 +64,7 @@ fn go_between(
         exit_now(1)
     }
     match process::fork_into(libc::CLONE_PARENT) {
-        Ok(Forked::Child) => child::run(config, control, loader, child::Entry::Joined(terminal)),
+        Ok(Forked::Child) => child::run(config, control, loader, child::Entry::Joined),
         Ok(Forked::Parent(pid)) => {
             say(&format!("pid {pid}"));
             exit_now(0)

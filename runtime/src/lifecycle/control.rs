@@ -36,6 +36,12 @@ pub enum Request {
         pid: i32,
         /// Which of 0, 1 and 2 come along.
         stdio: [bool; 3],
+        /// They are a terminal, and behind them comes the socket of its [watcher](super::watcher).
+        #[serde(default)]
+        terminal: bool,
+        /// What to execute, if that is not what its first argument says.
+        #[serde(default)]
+        program: Option<String>,
     },
     /// Let its program run. On the connection of the `Enter`; should that end before, the process is killed.
     Release {
@@ -72,7 +78,11 @@ pub enum FromSupervisor {
     Helper(i32),
     /// Init is held ready for `start`.
     Ready,
-    /// Something went wrong.
+    /// The workload's program is not there.
+    ProgramMissing(String),
+    /// The workload's program can't be executed.
+    ProgramUnusable(String),
+    /// Something else went wrong.
     Failed(String),
 }
 

@@ -15,7 +15,7 @@ use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage, hooks};
 
 use super::control::{self, Channel, FromSupervisor};
 use super::terminal::Pty;
-use super::{CreateOptions, LifecycleError, delete};
+use super::{CreateOptions, LifecycleError, delete, sysctl};
 use crate::cli::{Context, settings, time};
 use crate::jail::{self, JailConfig};
 use crate::supervisor::{self, Seat, sandbox};
@@ -114,6 +114,7 @@ fn make(
     locked.save(record)?;
     cgroups.join(jail.pid)?;
     adjust_oom_score(bundle.spec.process().as_ref(), jail.pid)?;
+    sysctl::apply(&bundle.spec, jail.pid)?;
     hooks::run(record, hooks::Moment::CreateRuntime)?;
     hooks::run(record, hooks::Moment::CreateContainer)?;
     let (ours, theirs) = Channel::pair().map_err(LifecycleError::io("making", "a socket pair"))?;
@@ -249,6 +250,10 @@ fn await_ready(channel: &Channel, record: &mut Record) -> Result<(), LifecycleEr
         match message.map_err(LifecycleError::io("hearing from", "the supervisor"))? {
             Some((FromSupervisor::Helper(pid), _)) => record.helpers.extend(ProcessId::of(pid)),
             Some((FromSupervisor::Ready, _)) => return Ok(()),
+            Some((FromSupervisor::ProgramMissing(problem), _)) => return Err(LifecycleError::ProgramMissing(problem)),
+            Some((FromSupervisor::ProgramUnusable(problem), _)) => {
+                return Err(LifecycleError::ProgramUnusable(problem));
+            }
             Some((FromSupervisor::Failed(problem), _)) => return Err(LifecycleError::Supervisor(problem)),
             None => return Err(LifecycleError::Supervisor("the supervisor ended unexpectedly".to_owned())),
         }

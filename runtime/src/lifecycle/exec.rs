@@ -13,14 +13,14 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use rsc_oci::cgroups::Cgroups;
 use rsc_oci::exec::{Changes, Checked, from_bundle, from_file};
-use rsc_oci::spec::Process;
+use rsc_oci::spec::{Hook, Process};
 use rsc_oci::state::{StateError, write_atomically};
 use rsc_oci::{ProcessId, Record, Status};
 
 use super::control::{Conversation, Reply, Request};
 use super::create::{adjust_oom_score, own};
 use super::terminal::{Pty, Relay};
-use super::{LifecycleError, run};
+use super::{LifecycleError, run, watcher};
 use crate::cli::Context;
 use crate::jail::{self, JailConfig};
 use crate::supervisor::sandbox;
@@ -97,7 +97,8 @@ fn execute(context: &Context, options: ExecOptions) -> Result<u8, LifecycleError
     // From here on a signal is for the new process, which unblocks its own again.
     let signals = run::block_signals()?;
     let (stdio, master) = stdio(&process, terminal, options.console_socket.as_deref())?;
-    let new = New { dir: entry.dir(), record: &record, init, process: &process, cgroups: &cgroups, terminal };
+    let (dir, program) = (entry.dir(), None);
+    let new = New { dir, record: &record, init, process: &process, program, cgroups: &cgroups, terminal };
     let pid = new.start(stdio)?;
     let started = ProcessId::of(pid).ok_or_else(|| LifecycleError::Supervisor("the process has ended".to_owned()));
     let finish = || -> Result<u8, LifecycleError> {
@@ -146,6 +147,28 @@ fn stdio(
     }
 }
 
+/// Starts a `startContainer` hook in the container, as its first process's user and in that one's working directory; its pid, a child
+/// of the caller.
+pub(super) fn hook(
+    dir: &Path,
+    record: &Record,
+    init: ProcessId,
+    hook: &Hook,
+    input: fs::File,
+    output: &fs::File,
+) -> Result<i32, LifecycleError> {
+    let args = hook.args().clone().filter(|args| !args.is_empty());
+    let args = args.unwrap_or_else(|| vec![hook.path().display().to_string()]);
+    let Checked { mut process, .. } = from_bundle(&record.bundle, Changes { args, ..Changes::default() })?;
+    process.set_env(hook.env().clone());
+    let cgroups = Cgroups::existing(&record.leaves);
+    let copy =
+        || output.try_clone().map(|file| Some(file.into())).map_err(LifecycleError::io("copying", "a descriptor"));
+    let stdio = [Some(input.into()), copy()?, copy()?];
+    let program = Some(hook.path().as_path());
+    New { dir, record, init, process: &process, program, cgroups: &cgroups, terminal: false }.start(stdio)
+}
+
 /// Kills and reaps a child.
 fn end(pid: i32) {
     let _ = process::kill(pid, libc::SIGKILL);
@@ -158,6 +181,8 @@ struct New<'a> {
     record: &'a Record,
     init: ProcessId,
     process: &'a Process,
+    /// What to execute, if that is not what its first argument says.
+    program: Option<&'a Path>,
     cgroups: &'a Cgroups,
     terminal: bool,
 }
@@ -179,7 +204,9 @@ impl New<'_> {
         };
         let jailed = |error: jail::JailError| LifecycleError::Start(error.to_string());
         let controlling = stdio.first().and_then(Option::as_ref).filter(|_| self.terminal).map(AsFd::as_fd);
-        let joiner = jail::enter(&config, self.init.pid, controlling).map_err(jailed)?;
+        let watched = controlling.map(watcher::start).transpose();
+        let watched = watched.map_err(LifecycleError::io("watching", "the terminal"))?;
+        let joiner = jail::enter(&config, self.init.pid).map_err(jailed)?;
         let pid = joiner.pid();
         if !self.init.is_alive() {
             joiner.abort();
@@ -191,7 +218,7 @@ impl New<'_> {
             return Err(error);
         }
         let jail = joiner.proceed().map_err(jailed)?;
-        let result = self.hand_over(&jail, stdio, &config.rlimits);
+        let result = self.hand_over(&jail, stdio, watched, &config.rlimits);
         result.map(|()| pid).inspect_err(|_| end(pid))
     }
 
@@ -199,6 +226,7 @@ impl New<'_> {
         &self,
         jail: &jail::Jail,
         stdio: [Option<OwnedFd>; 3],
+        watched: Option<OwnedFd>,
         rlimits: &[(u32, u64, u64)],
     ) -> Result<(), LifecycleError> {
         let id = self.record.id.as_str();
@@ -207,8 +235,11 @@ impl New<'_> {
         let conversation = Conversation::begin(self.dir).map_err(failed())?;
         let mut fds: Vec<RawFd> = vec![spec.as_raw_fd(), jail.control.as_raw_fd()];
         fds.extend(stdio.iter().flatten().map(AsRawFd::as_raw_fd));
-        let pid = jail.pid;
-        let request = Request::Enter { pid, stdio: std::array::from_fn(|i| stdio.get(i).is_some_and(Option::is_some)) };
+        fds.extend(watched.iter().map(AsRawFd::as_raw_fd));
+        let (pid, terminal) = (jail.pid, watched.is_some());
+        let open = std::array::from_fn(|i| stdio.get(i).is_some_and(Option::is_some));
+        let program = self.program.map(|path| path.display().to_string());
+        let request = Request::Enter { pid, stdio: open, terminal, program };
         outcome(conversation.ask(&request, &fds).map_err(failed())?)?;
         // Here and not in the jail, which has no right to raise a limit.
         for (resource, soft, hard) in rlimits {

@@ -12,8 +12,10 @@ pub mod ps;
 pub mod run;
 pub mod start;
 pub mod state;
+mod sysctl;
 pub mod terminal;
 pub mod update;
+mod watcher;
 
 use std::io;
 use std::path::PathBuf;

@@ -34,6 +34,14 @@ pub enum ConnectError {
         /// Whether it may be asked again.
         retry: bool,
     },
+    /// It has looked for the first program.
+    #[error("{reason}")]
+    Program {
+        /// Why that can't be executed, in the words which clients of runc look for.
+        reason: String,
+        /// It is not there.
+        missing: bool,
+    },
     /// The connection broke meanwhile.
     #[error("the connection to the sentry at {address} broke before the session was open: {cause}{hint}")]
     Broken {
@@ -72,7 +80,7 @@ impl ConnectError {
             ConnectError::Dial(e) => !matches!(e, DialError::Spent | DialError::Token),
             ConnectError::Refused { retry, .. } => *retry,
             ConnectError::Broken { .. } | ConnectError::Timeout { .. } => true,
-            ConnectError::Protocol { .. } | ConnectError::Setup(_) => false,
+            ConnectError::Program { .. } | ConnectError::Protocol { .. } | ConnectError::Setup(_) => false,
         }
     }
 
@@ -86,7 +94,14 @@ impl ConnectError {
         }
         let retry =
             matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded);
-        ConnectError::Refused { address, reason: status.message().chars().take(400).collect(), retry }
+        let reason: String = status.message().chars().take(400).collect();
+        match status.code() {
+            Code::NotFound if reason.starts_with("exec: ") => ConnectError::Program { reason, missing: true },
+            Code::FailedPrecondition if reason.starts_with("exec: ") => {
+                ConnectError::Program { reason, missing: false }
+            }
+            _ => ConnectError::Refused { address, reason, retry },
+        }
     }
 }
 

@@ -12,11 +12,12 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use rsc_oci::spec::Process;
 use rsc_proto::v1::{self, up};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::observer::{Entering, Starting};
 use super::reverse::Reverse;
-use super::sandbox;
 use super::upstream::Upstream;
+use super::{sandbox, terminal};
 use crate::engine::{self, Engine};
 use crate::lifecycle::control::Reply;
 use crate::stdio::Stdio;
@@ -42,11 +43,23 @@ pub(super) struct Entrance {
     next_stdio: Cell<u32>,
 }
 
+/// A request to take over the process `pid`. See [`Request::Enter`](crate::lifecycle::control::Request::Enter).
+pub(super) struct Wish {
+    pub(super) pid: i32,
+    pub(super) open: [bool; 3],
+    pub(super) terminal: bool,
+    pub(super) program: Option<String>,
+    pub(super) fds: Vec<OwnedFd>,
+}
+
 /// A process on its way.
 struct Newcomer {
     process: v1::Process,
     options: engine::Options,
     stdio: [Option<OwnedFd>; 3],
+    /// Of its terminal.
+    watcher: Option<OwnedFd>,
+    following: Option<AbortHandle>,
     base: Option<u32>,
     /// Its last words come here.
     jail: OwnedFd,
@@ -77,9 +90,10 @@ impl Entrance {
         }
     }
 
-    /// Takes over the process `pid`.
-    pub(super) fn enter(&self, pid: i32, open: [bool; 3], fds: Vec<OwnedFd>, reply: oneshot::Sender<Reply>) {
-        let begun = self.begin(pid, open, fds);
+    /// Takes over a process.
+    pub(super) fn enter(&self, wish: Wish, reply: oneshot::Sender<Reply>) {
+        let pid = wish.pid;
+        let begun = self.begin(wish);
         let answer = match begun {
             Ok(mut newcomer) => {
                 newcomer.reply = Some(reply);
@@ -92,7 +106,8 @@ impl Entrance {
         let _ = reply.send(answer);
     }
 
-    fn begin(&self, pid: i32, open: [bool; 3], fds: Vec<OwnedFd>) -> io::Result<Newcomer> {
+    fn begin(&self, wish: Wish) -> io::Result<Newcomer> {
+        let Wish { pid, open, terminal, program, fds } = wish;
         if self.newcomers.borrow().len() >= MAX_ENTERING {
             return Err(io::Error::other(format!("{MAX_ENTERING} others are on their way")));
         }
@@ -101,14 +116,15 @@ impl Entrance {
             return Err(io::Error::other("the request is malformed"));
         };
         let stdio = open.map(|open| if open { fds.next() } else { None });
+        let watcher = if terminal { fds.next() } else { None };
         let mut text = Vec::new();
         File::from(file).take(MAX_PROCESS).read_to_end(&mut text)?;
         let process = sandbox::process(&serde_json::from_slice::<Process>(&text)?);
-        let program = process.args.first().map(String::as_bytes).unwrap_or_default();
+        let program = program.as_ref().or(process.args.first()).map(String::as_bytes).unwrap_or_default();
         let options = engine::Options::new(program, &process.env);
         self.engine.borrow_mut().join(pid)?;
         send(jail.as_raw_fd(), &self.filter, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
-        Ok(Newcomer { process, options, stdio, base: None, jail, reply: None, known: false })
+        Ok(Newcomer { process, options, stdio, watcher, following: None, base: None, jail, reply: None, known: false })
     }
 
     /// What the engine says of it.
@@ -140,6 +156,15 @@ impl Entrance {
         };
         self.next_stdio.set(next);
         newcomer.base = Some(base);
+        if let Some(watcher) = newcomer.watcher.take() {
+            let upstream = self.upstream.clone();
+            let following = tokio::task::spawn_local(async move {
+                if let Err(error) = terminal::follow(watcher, base, upstream).await {
+                    tracing::warn!("following the terminal of process {pid}: {error}");
+                }
+            });
+            newcomer.following = Some(following.abort_handle());
+        }
         let about = Stdio::describe(&newcomer.stdio);
         self.reverse.add_stdio(base, std::mem::take(&mut newcomer.stdio));
         let id = self.next_told.replace(self.next_told.get() + 1);
@@ -197,6 +222,9 @@ impl Entrance {
 
     fn ended(&self, pid: i32) {
         let Some(newcomer) = self.newcomers.borrow_mut().remove(&pid) else { return };
+        if let Some(following) = newcomer.following {
+            following.abort();
+        }
         if let Some(reply) = newcomer.reply {
             let mut words = vec![0; 1024];
             let length = recv(newcomer.jail.as_raw_fd(), &mut words, MsgFlags::MSG_DONTWAIT).unwrap_or(0);

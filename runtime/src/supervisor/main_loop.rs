@@ -15,7 +15,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 
 use super::control::Asked;
-use super::entering::Entrance;
+use super::entering::{Entrance, Wish};
 use super::helpers::{self, Net};
 use super::observer::{Entering, Starting, Watch};
 use super::reverse::Reverse;
@@ -27,7 +27,7 @@ use crate::engine::{self, Engine};
 use crate::lifecycle::control::{FromSupervisor, Reply, Request};
 use crate::lifecycle::state::SESSION;
 use crate::platform::{self, Choice, Platform, filter::Filter};
-use crate::session::{SessionClient, SessionConfig, SessionEvent, SessionHandle};
+use crate::session::{ConnectError, SessionClient, SessionConfig, SessionEvent, SessionHandle};
 use crate::stdio::Stdio;
 
 /// Runs the container to its end. An error is one from before it was ready.
@@ -84,12 +84,12 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let filter = filter(&seat, platform, &welcome);
     let message = platform::filter_message(&filter)?;
     let attached = platform::attach(&seat.jail, &filter)?;
-    if seat.terminal {
-        terminal::forward(attached.init)?;
-    }
     let stdio = Rc::new(Stdio::new(std::mem::take(&mut seat.stdio)));
     let arena = Rc::new(RefCell::new(Arena::new(donors)));
     let upstream = Upstream::new(session.sender());
+    if seat.terminal {
+        terminal::forward(&upstream)?;
+    }
     let starting = Starting::default();
     let program = process.args.first().map(String::as_bytes).unwrap_or_default();
     let mut options = engine::Options::new(program, &process.env);
@@ -130,7 +130,12 @@ async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<(SessionHandle, Wel
     };
     let mut config = SessionConfig::new(dialer, plan.sandbox, relayed);
     config.loss_grace = Duration::from_secs(seat.settings.loss_grace);
-    let (session, welcome) = SessionClient::connect(config).await?;
+    let connected = SessionClient::connect(config).await;
+    if let Err(ConnectError::Program { reason, missing }) = &connected {
+        let problem = if *missing { FromSupervisor::ProgramMissing } else { FromSupervisor::ProgramUnusable };
+        seat.tell(&problem(reason.clone()))?;
+    }
+    let (session, welcome) = connected?;
     Ok((session, welcome, donors))
 }
 
@@ -275,7 +280,9 @@ impl Supervisor {
                 self.starting.expect(engine.init(), &self.program, reply);
                 engine.start();
             }
-            Request::Enter { pid, stdio } => self.entrance.enter(pid, stdio, fds, reply),
+            Request::Enter { pid, stdio, terminal, program } => {
+                self.entrance.enter(Wish { pid, open: stdio, terminal, program, fds }, reply);
+            }
             Request::Release { pid } => self.entrance.release(pid, reply),
         }
     }

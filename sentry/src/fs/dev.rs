@@ -21,6 +21,9 @@ pub const NODES: &[(&str, u64, u32)] = &[
     ("tty", makedev(5, 0), 0o666),
 ];
 
+/// The caller's controlling terminal. tty(4).
+const TTY: u64 = makedev(5, 0);
+
 /// The links that every `/dev` has (runtime-spec, "Dev symbolic links").
 pub const LINKS: &[(&str, &str)] = &[
     ("fd", "/proc/self/fd"),
@@ -33,6 +36,14 @@ pub const LINKS: &[(&str, &str)] = &[
 /// Opens the device with this number; `None`: not known here.
 pub fn open(rdev: u64, cx: &OpenContext<'_>) -> Option<Result<Box<dyn FileOps>, Errno>> {
     let inode = cx.location.inode().clone();
+    if rdev == TTY {
+        let terminal = cx.task.and_then(|task| task.group().terminal.borrow().clone());
+        return Some(match terminal {
+            // It controls the caller's session already.
+            Some(terminal) => terminal.open(inode, None, cx.flags),
+            None => Err(Errno::ENXIO),
+        });
+    }
     let device = [Device::Null, Device::Zero, Device::Full, Device::Random, Device::Urandom]
         .into_iter()
         .find(|d| d.number() == rdev)?;

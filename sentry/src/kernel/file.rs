@@ -16,6 +16,7 @@ use super::cx::Cx;
 use super::memory::CHUNK;
 use super::wait::{PollEvents, WaitQueue};
 use crate::error::SysResult;
+use crate::tty::Terminal;
 use crate::vfs::Location;
 
 /// A boxed future on the kernel's thread.
@@ -89,6 +90,11 @@ pub trait FileOps: Any {
 
     /// Where to wait for readiness; `None`: always ready (and epoll refuses it with `EPERM`).
     fn wait_queue(&self) -> Option<Rc<WaitQueue>> {
+        None
+    }
+
+    /// The terminal that this is a description of, with whom job control is asked before bytes move.
+    fn terminal(&self) -> Option<&Rc<Terminal>> {
         None
     }
 

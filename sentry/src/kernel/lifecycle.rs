@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use rsc_proto::abi::{CloneFlags, Rlimit64};
+use rsc_proto::abi::{CloneFlags, Rlimit64, sig};
 use rsc_proto::table::nr;
 use rsc_proto::v1::{self, task_event::What};
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use super::credentials::Credentials;
 use super::fd::{FD_MAX, Fd, FdTable};
 use super::file::File;
 use super::task::{NewTask, Task, ThreadGroup, rlimit};
+use crate::tty::Terminal;
 use crate::vfs::FsContext;
 
 /// What the supervisor told does not fit what it told before.
@@ -65,6 +66,8 @@ pub struct Init {
     pub stdio: [Option<Rc<File>>; 3],
     /// The spec's noNewPrivileges.
     pub no_new_privs: bool,
+    /// The terminal of its session.
+    pub terminal: Option<Rc<Terminal>>,
 }
 
 impl Kernel {
@@ -104,7 +107,11 @@ impl Kernel {
             oom_score_adj: Cell::new(0),
             execed: Cell::new(false),
             started: Instant::now(),
+            terminal: RefCell::default(),
         });
+        if let Some(terminal) = init.terminal {
+            terminal.control(&group);
+        }
         self.tasks.add(NewTask {
             tid,
             group,
@@ -164,6 +171,7 @@ impl Kernel {
                 oom_score_adj: old.oom_score_adj.clone(),
                 execed: old.execed.clone(),
                 started: Instant::now(),
+                terminal: old.terminal.clone(),
             })
         };
         let fds = parent.fds.borrow();
@@ -206,12 +214,28 @@ impl Kernel {
 
     fn exited(&self, tid: u32) -> Closed {
         let Some(task) = self.tasks.remove(tid) else { return Closed::default() };
+        self.left_session(&task.group());
         let fds = task.fds.borrow().clone();
         // The table itself, this clone, and no other task: the last user closes all.
         if Rc::strong_count(&fds) != 2 {
             return Closed::default();
         }
         Closed { files: fds.remove_range(0, usize::MAX, |_| true), owner: task.group().tgid }
+    }
+
+    /// With a session's leader its terminal goes: whoever is in front is told. Linux: disassociate_ctty(1).
+    fn left_session(&self, group: &Rc<ThreadGroup>) {
+        if group.sid.get() != group.tgid || !group.threads.borrow().is_empty() {
+            return;
+        }
+        let Some(terminal) = group.terminal.take() else { return };
+        let front = terminal.release_session(self);
+        let Some(kernel) = self.this().upgrade().filter(|_| front != 0 && !self.tasks.is_empty()) else { return };
+        tokio::task::spawn_local(async move {
+            for signal in [sig::SIGHUP, sig::SIGCONT] {
+                kernel.signal_group(front, signal).await;
+            }
+        });
     }
 
     /// Mirrors what the host's kernel did for a call that was permitted with `report`.
@@ -225,6 +249,7 @@ impl Kernel {
             nr::SETSID => {
                 group.sid.set(group.tgid);
                 group.pgid.set(group.tgid);
+                group.terminal.take();
             }
             nr::SETPGID => {
                 let target = if arg(0) == 0 { Some(group) } else { self.tasks.group(arg(0)) };

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use rsc_proto::abi::Errno;
+use rsc_proto::abi::{Errno, sig};
 use rsc_proto::table::{self, Support};
 use rsc_proto::v1::{self, answer};
 use tokio::time::Instant;
@@ -34,6 +34,7 @@ use crate::error::SysError;
 use crate::ipc::limits::Limits;
 use crate::net::NetStack;
 use crate::syscalls::{self, Outcome};
+use crate::tty::Terminal;
 use crate::vfs::{Location, Vfs};
 use cx::Cx;
 use file::{Fut, ready};
@@ -80,6 +81,8 @@ pub struct Kernel {
     pub path: RefCell<Option<Vec<u8>>>,
     /// The next pipe's, socket's or anonymous file's inode number.
     pub next_ino: Cell<u64>,
+    /// Terminals of the compute host, by the number of the first descriptor that came with them.
+    pub consoles: RefCell<BTreeMap<u32, Weak<Terminal>>>,
     /// Where the files were opened that tasks have mapped, by `FileSource.file`.
     mapped: RefCell<BTreeMap<u64, Location>>,
     /// Calls in flight, to be interrupted.
@@ -122,6 +125,7 @@ impl Kernel {
             started: Instant::now(),
             path: RefCell::default(),
             next_ino: Cell::new(1),
+            consoles: RefCell::default(),
             mapped: RefCell::default(),
             in_flight: RefCell::default(),
             this: this.clone(),
@@ -219,6 +223,18 @@ impl Kernel {
     pub fn interrupt(&self, call: u64) {
         if let Some(i) = self.in_flight.borrow().get(&call) {
             i.wake();
+        }
+    }
+
+    /// A signal that the terminal of descriptor `index` has sent on the compute host.
+    pub async fn terminal_signal(&self, index: u32, signal: u32) {
+        let console = self.consoles.borrow().get(&index).and_then(Weak::upgrade);
+        match (console, signal) {
+            (Some(console), sig::SIGHUP) => console.hang_up(self).await,
+            (Some(console), sig::SIGINT | sig::SIGQUIT | sig::SIGTSTP | sig::SIGWINCH) => {
+                console.signal_foreground(self, signal).await;
+            }
+            _ => {}
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 use rsc_proto::abi::{Errno, OpenFlags, Stat};
@@ -16,6 +16,8 @@ use super::file::{File, FileOps, Fut, Written, ready};
 use super::host::ComputeHost;
 use super::wait::{PollEvents, WaitQueue};
 use crate::error::SysResult;
+use crate::tty::{Line, Terminal};
+use crate::vfs::Inode;
 
 const S_IFMT: u32 = 0o170_000;
 const S_IFREG: u32 = 0o100_000;
@@ -39,11 +41,23 @@ fn tty_ioctl(cmd: u32) -> Option<Arg> {
         0x5401 => Arg::Out(36),         // TCGETS
         0x5402..=0x5404 => Arg::In(36), // TCSETS, TCSETSW, TCSETSF
         0x5409..=0x540b => Arg::Value,  // TCSBRK, TCXONC, TCFLSH
+        0x5425 => Arg::Value,           // TCSBRKP
         0x5413 => Arg::Out(8),          // TIOCGWINSZ
         0x5414 => Arg::In(8),           // TIOCSWINSZ
         0x5411 | 0x541b => Arg::Out(4), // TIOCOUTQ, FIONREAD
+        TCGETS2 => Arg::Out(44),
+        0x402c_542b..=0x402c_542d => Arg::In(44), // TCSETS2, TCSETSW2, TCSETSF2
         _ => return None,
     })
+}
+
+const TCGETS2: u32 = 0x802c_542a;
+/// Of `c_lflag`, the fourth word of every `struct termios`: output from the background stops who writes it.
+const TOSTOP: u32 = 0o400;
+
+/// Requests that only the group in front may make undisturbed. Linux: tty_mode_ioctl(), n_tty_ioctl_helper().
+fn disturbs(cmd: u32) -> bool {
+    matches!(cmd, 0x5402..=0x5404 | 0x5409..=0x540b | 0x5425 | 0x402c_542b..=0x402c_542d)
 }
 
 struct Inner {
@@ -56,6 +70,17 @@ struct Inner {
 }
 
 impl Inner {
+    fn new(host: &Rc<dyn ComputeHost>, index: u32) -> Rc<Self> {
+        Rc::new(Self {
+            host: host.clone(),
+            index,
+            ready: Cell::default(),
+            queue: WaitQueue::new(),
+            watching_in: Cell::new(false),
+            watching_out: Cell::new(false),
+        })
+    }
+
     /// Puts waiting polls with the compute host, in each direction that has none and that somebody wants.
     fn arm(self: &Rc<Self>) {
         for (events, watching) in [(PollEvents::IN, &self.watching_in), (PollEvents::OUT, &self.watching_out)] {
@@ -83,26 +108,86 @@ impl Drop for Inner {
     }
 }
 
+/// A container's own terminal, whose home is the compute host: the descriptors of it that a process came with.
+struct Console {
+    inners: Vec<Weak<Inner>>,
+    /// Those of init stay: programs expect `/dev/console` to be there.
+    _kept: Option<Rc<Inner>>,
+    about: v1::Stdio,
+    tostop: Rc<Cell<bool>>,
+}
+
+impl Line for Console {
+    fn open(&self, terminal: &Rc<Terminal>, inode: Rc<dyn Inode>) -> Result<Box<dyn FileOps>, Errno> {
+        let inner = self.inners.iter().find_map(Weak::upgrade).ok_or(Errno::EIO)?;
+        let console = Attached { terminal: terminal.clone(), inode, tostop: self.tostop.clone() };
+        Ok(Box::new(StdioFile { inner, about: self.about, ino: 0, console: Some(console) }))
+    }
+
+    fn is_alive(&self) -> bool {
+        self.inners.iter().any(|inner| inner.strong_count() > 0)
+    }
+
+    fn stops_output(&self) -> bool {
+        self.tostop.get()
+    }
+}
+
+/// What a file of a console knows of it.
+#[derive(Clone)]
+struct Attached {
+    terminal: Rc<Terminal>,
+    inode: Rc<dyn Inode>,
+    tostop: Rc<Cell<bool>>,
+}
+
+/// The caller's descriptors from number `base` on, of a process that has a terminal of its own. `enter` gives that its number and
+/// node.
+pub fn open_console(
+    host: &Rc<dyn ComputeHost>,
+    about: &[v1::Stdio],
+    base: u32,
+    keep: bool,
+    enter: impl FnOnce(Box<dyn Line>) -> Result<(Rc<Terminal>, Rc<dyn Inode>), Errno>,
+) -> Result<(Rc<Terminal>, Vec<Option<Box<dyn FileOps>>>), Errno> {
+    let inners: Vec<_> =
+        about.iter().zip(base..).map(|(about, index)| (!about.closed).then(|| Inner::new(host, index))).collect();
+    let first = about.iter().zip(&inners).find(|(about, inner)| about.tty && inner.is_some());
+    let (described, first) = first.ok_or(Errno::ENOTTY)?;
+    let tostop = Rc::new(Cell::new(false));
+    let ttys = about.iter().zip(&inners).filter(|(about, _)| about.tty);
+    let (terminal, inode) = enter(Box::new(Console {
+        inners: ttys.filter_map(|(_, inner)| inner.as_ref().map(Rc::downgrade)).collect(),
+        _kept: if keep { first.clone() } else { None },
+        about: *described,
+        tostop: tostop.clone(),
+    }))?;
+    let files = about.iter().zip(inners).map(|(about, inner)| {
+        let console = Attached { terminal: terminal.clone(), inode: inode.clone(), tostop: tostop.clone() };
+        let console = about.tty.then_some(console);
+        inner.map(|inner| -> Box<dyn FileOps> { Box::new(StdioFile { inner, about: *about, ino: 0, console }) })
+    });
+    let files = files.collect();
+    Ok((terminal, files))
+}
+
 /// One of the caller's descriptors 0, 1 and 2.
 pub struct StdioFile {
     inner: Rc<Inner>,
     about: v1::Stdio,
     ino: u64,
+    console: Option<Attached>,
 }
 
 impl StdioFile {
     /// Opens the caller's descriptor `index`. `ino` is the number that fstat(2) shows.
     pub fn open(host: Rc<dyn ComputeHost>, index: u32, about: v1::Stdio, ino: u64) -> Rc<File> {
-        let flags = OpenFlags::from_bits_truncate(about.flags & (3 | OpenFlags::O_APPEND.bits()));
-        let inner = Rc::new(Inner {
-            host,
-            index,
-            ready: Cell::default(),
-            queue: WaitQueue::new(),
-            watching_in: Cell::new(false),
-            watching_out: Cell::new(false),
-        });
-        File::new(Self { inner, about, ino }, flags)
+        File::new(Self { inner: Inner::new(&host, index), about, ino, console: None }, Self::flags(&about))
+    }
+
+    /// The flags that its description shows.
+    pub fn flags(about: &v1::Stdio) -> OpenFlags {
+        OpenFlags::from_bits_truncate(about.flags & (3 | OpenFlags::O_APPEND.bits()))
     }
 
     /// Whether it is a terminal.
@@ -167,7 +252,14 @@ impl FileOps for StdioFile {
         Some(self.inner.queue.clone())
     }
 
+    fn terminal(&self) -> Option<&Rc<Terminal>> {
+        self.console.as_ref().map(|console| &console.terminal)
+    }
+
     fn stat(&self) -> Fut<'_, Result<Stat, Errno>> {
+        if let Some(console) = &self.console {
+            return Box::pin(async move { Ok(console.inode.refresh().await?.to_stat()) });
+        }
         let mode =
             if self.about.mode & S_IFMT == 0o020_000 { self.about.mode & S_IFMT | 0o620 } else { self.about.mode };
         ready(Ok(Stat {
@@ -185,8 +277,16 @@ impl FileOps for StdioFile {
         }))
     }
 
-    fn ioctl<'a>(&'a self, cx: &'a Cx, _: &'a Rc<File>, cmd: u32, arg: u64) -> Fut<'a, SysResult> {
+    fn ioctl<'a>(&'a self, cx: &'a Cx, file: &'a Rc<File>, cmd: u32, arg: u64) -> Fut<'a, SysResult> {
         Box::pin(async move {
+            if let Some(console) = &self.console {
+                if let Some(done) = console.terminal.ioctl(cx, file, cmd, arg).await {
+                    return done;
+                }
+                if disturbs(cmd) {
+                    console.terminal.may_change(cx).await?;
+                }
+            }
             let shape = tty_ioctl(cmd).ok_or(Errno::ENOTTY)?;
             if !self.about.tty && cmd != 0x541b {
                 return Err(Errno::ENOTTY.into());
@@ -196,6 +296,10 @@ impl FileOps for StdioFile {
                 Arg::Out(n) => (Bytes::new(), n),
                 Arg::Value => (Bytes::copy_from_slice(&(arg as u32).to_le_bytes()), 0),
             };
+            if let (Some(console), true, Some(lflag)) = (&self.console, out == 0, data.get(12..16)) {
+                let lflag = <[u8; 4]>::try_from(lflag).map_or(0, u32::from_le_bytes);
+                console.tostop.set(lflag & TOSTOP != 0);
+            }
             let got = self.inner.host.stdio_ioctl(self.inner.index, cmd, data).await?;
             if out > 0 {
                 if got.len() != out {
@@ -208,7 +312,7 @@ impl FileOps for StdioFile {
     }
 
     fn reopen(&self, _: OpenFlags) -> Result<Box<dyn FileOps>, Errno> {
-        let again = Self { inner: self.inner.clone(), about: self.about, ino: self.ino };
+        let again = Self { inner: self.inner.clone(), about: self.about, ino: self.ino, console: self.console.clone() };
         Ok(Box::new(again))
     }
 

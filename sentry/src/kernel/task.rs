@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::credentials::Credentials;
 use super::fd::FdTable;
+use crate::tty::Terminal;
 use crate::vfs::{FsContext, Location};
 
 /// Resource numbers of getrlimit(2).
@@ -117,6 +118,8 @@ pub struct ThreadGroup {
     pub execed: Cell<bool>,
     /// When it was made.
     pub started: Instant,
+    /// The controlling terminal.
+    pub terminal: RefCell<Option<Rc<Terminal>>>,
 }
 
 impl ThreadGroup {

@@ -202,6 +202,7 @@ impl TestBox {
             rlimits,
             stdio: [None, None, None],
             no_new_privs: false,
+            terminal: None,
         });
         Rc::new(Self { host, kernel, next: std::cell::Cell::new(1) })
     }

@@ -5,26 +5,25 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
-use rsc_proto::abi::Rlimit64;
+use rsc_proto::abi::{Errno, Rlimit64};
 use rsc_proto::table;
 use rsc_proto::transport::Peer;
 use rsc_proto::v1;
 use tokio::task::JoinSet;
 
-use super::SessionSandbox;
 use super::remote_host::RemoteHost;
+use super::{SessionSandbox, console};
 use crate::fs::gofer::GoferFs;
 use crate::gofer::GoferClient;
 use crate::kernel::credentials::{Credentials, cap};
-use crate::kernel::file::File;
 use crate::kernel::lifecycle::Init;
 use crate::kernel::seccomp::Profile;
-use crate::kernel::stdio::StdioFile;
 use crate::kernel::task::rlimit;
 use crate::kernel::{Kernel, KernelParts, UtsNames};
 use crate::net::broker::Start;
 use crate::net::{NetConfig, NetStack};
 use crate::server::sandbox::{GoferStream, OpenError, Opened, Outbox, Sandbox, SandboxFactory};
+use crate::syscalls::exec;
 use crate::vfs::build::{BuildError, Sources, exports_wanted};
 use crate::vfs::{FileSystem, Vfs};
 
@@ -122,15 +121,6 @@ fn check_process(process: &v1::Process, stdio: &[v1::Stdio]) -> Result<(), Strin
     Ok(())
 }
 
-/// The caller's descriptors as files, numbered from `base` on in requests to the compute host.
-fn open_stdio(kernel: &Kernel, about: &[v1::Stdio], base: u32) -> [Option<Rc<File>>; 3] {
-    let mut stdio = [None, None, None];
-    for ((slot, about), index) in stdio.iter_mut().zip(about).zip(base..) {
-        *slot = (!about.closed).then(|| StdioFile::open(kernel.host.clone(), index, *about, kernel.new_ino()));
-    }
-    stdio
-}
-
 /// Enters a process beside the first one; why not, in words for whoever wanted it.
 pub(super) async fn enter(kernel: &Kernel, new: v1::NewProcess) -> Result<(), String> {
     let process = new.process.ok_or("it has no process")?;
@@ -145,8 +135,9 @@ pub(super) async fn enter(kernel: &Kernel, new: v1::NewProcess) -> Result<(), St
         let reason = nix::errno::Errno::from_raw(errno.number()).desc().to_lowercase();
         format!("chdir to cwd ({cwd:?}) set in config.json failed: {reason}")
     })?;
-    let stdio = open_stdio(kernel, &new.stdio, new.stdio_base);
-    let init = Init { creds, fs, rlimits: limits(&process), stdio, no_new_privs: process.no_new_privileges };
+    let (stdio, terminal) = console::open_stdio(kernel, &process, &new.stdio, new.stdio_base).await?;
+    let no_new_privs = process.no_new_privileges;
+    let init = Init { creds, fs, rlimits: limits(&process), stdio, no_new_privs, terminal };
     kernel.enter(new.tid, init).map(drop).map_err(|error| error.to_string())
 }
 
@@ -194,6 +185,23 @@ fn native(seccomp: Option<&Profile>) -> Vec<u32> {
     all.filter(|nr| seccomp.is_none_or(|profile| profile.always_allows(*nr))).collect()
 }
 
+/// Why the first program can't be executed, in the words which clients of runc look for.
+fn no_program(name: &str, errno: Errno) -> OpenError {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR if !name.contains('/') => {
+            OpenError::NoProgram(format!("exec: {name:?}: executable file not found in $PATH"))
+        }
+        Errno::ENOENT | Errno::ENOTDIR => {
+            OpenError::NoProgram(format!("exec: {name:?}: stat {name}: no such file or directory"))
+        }
+        Errno::EACCES | Errno::EISDIR => OpenError::UnusableProgram(format!("exec: {name:?}: permission denied")),
+        other => {
+            let reason = nix::errno::Errno::from_raw(other.number()).desc().to_lowercase();
+            OpenError::UnusableProgram(format!("exec: {name:?}: {reason}"))
+        }
+    }
+}
+
 /// PATH of an environment, if it is set.
 fn search_path(env: &[String]) -> Option<Vec<u8>> {
     env.iter().find_map(|e| e.strip_prefix("PATH=")).map(|p| p.as_bytes().to_vec())
@@ -227,14 +235,24 @@ impl SandboxFactory for KernelFactory {
             });
             *kernel.path.borrow_mut() = search_path(&process.env);
             let fs = kernel.vfs.context(&process).await.map_err(invalid)?;
-            let stdio = open_stdio(&kernel, &sandbox.stdio, 0);
-            kernel.add_init(Init {
+            let (stdio, terminal) = console::open_stdio(&kernel, &process, &sandbox.stdio, 0)
+                .await
+                .map_err(|problem| OpenError::Invalid(format!("sandbox {:?}: {problem}", sandbox.id)))?;
+            let task = kernel.add_init(Init {
                 creds: credentials(&process),
                 fs,
                 rlimits: limits(&process),
                 stdio,
                 no_new_privs: process.no_new_privileges,
+                terminal,
             });
+            let path = kernel.path.borrow().clone();
+            let program = process.args.first().map_or("", String::as_str);
+            let found = exec::look_up(&kernel, &task, program.as_bytes(), path.as_deref()).await;
+            if let Err(errno) = found {
+                kernel.close();
+                return Err(no_program(program, errno));
+            }
             let native = if sandbox.strict { Vec::new() } else { native(kernel.seccomp.as_ref()) };
             let sandbox: Rc<dyn Sandbox> =
                 Rc::new(SessionSandbox { kernel, host, out, work: RefCell::new(JoinSet::new()) });

@@ -11,6 +11,7 @@ use crate::kernel::Kernel;
 use crate::kernel::stats::CallCounts;
 use crate::server::sandbox::{Outbox, ProtocolError, Sandbox, SandboxStats};
 
+mod console;
 mod factory;
 mod remote_host;
 
@@ -70,6 +71,10 @@ impl Sandbox for SessionSandbox {
             }
             up::Body::Reply(reply) => {
                 self.host.reply(reply);
+            }
+            up::Body::TerminalSignal(it) => {
+                let kernel = Rc::clone(&self.kernel);
+                self.spawn(async move { kernel.terminal_signal(it.index, it.signal).await });
             }
             up::Body::Process(new) => {
                 let (id, kernel, out) = (new.id, Rc::clone(&self.kernel), self.out.clone());

@@ -236,6 +236,8 @@ impl Hub {
         let (session, resumes) = Session::new(id, secret, peer.clone(), name, build());
         let opened = self.factory.open(sandbox, peer.clone(), session.outbox(), gofers).await.map_err(|e| match e {
             OpenError::Invalid(text) => Status::invalid_argument(text),
+            OpenError::NoProgram(text) => Status::not_found(text),
+            OpenError::UnusableProgram(text) => Status::failed_precondition(text),
             OpenError::Denied(text) => Status::permission_denied(text),
             OpenError::Unavailable(text) => Status::resource_exhausted(text),
         })?;

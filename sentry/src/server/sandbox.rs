@@ -21,6 +21,12 @@ pub enum OpenError {
     /// The supervisor's description of the sandbox is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// The first program is not there.
+    #[error("{0}")]
+    NoProgram(String),
+    /// It can't be executed.
+    #[error("{0}")]
+    UnusableProgram(String),
     /// The peer may not have what it asks for.
     #[error("{0}")]
     Denied(String),

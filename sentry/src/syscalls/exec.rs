@@ -4,19 +4,20 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rsc_proto::abi::{AT_FDCWD, AtFlags, Errno, MAX_ARG_STRLEN, MountFlags, OpenFlags, elf};
+use rsc_proto::abi::{AT_FDCWD, AtFlags, Errno, MAX_ARG_STRLEN, MountFlags, OpenFlags, ResolveFlags, elf};
 use rsc_proto::v1::{Exec, FileSource};
 
 use super::Outcome;
 use super::lookup::{Place, of_fd, walker};
 use crate::error::SysResult;
+use crate::kernel::Kernel;
 use crate::kernel::cx::Cx;
 use crate::kernel::fd::Fd;
 use crate::kernel::file::{File, MapRequest};
 use crate::kernel::memory::UserPtr;
-use crate::kernel::task::{PendingExec, rlimit};
+use crate::kernel::task::{PendingExec, Task, rlimit};
 use crate::vfs::permission::{Access, check};
-use crate::vfs::{Location, Walker};
+use crate::vfs::{Asker, Location, Walker};
 
 mod creds;
 
@@ -104,6 +105,42 @@ async fn search(cx: &Cx, name: &[u8]) -> Result<(Program, Vec<u8>), Errno> {
         let candidate = [dir, b"/", name].concat();
         match open_program(cx, Fd(AT_FDCWD), &candidate, AtFlags::empty()).await {
             Ok(program) => return Ok((program, candidate)),
+            Err(Errno::EACCES) => result = Errno::EACCES,
+            Err(_) => {}
+        }
+    }
+    Err(result)
+}
+
+/// Looks for the first program of a process as runc does before it says that the container is created: whether it is there and may be
+/// executed, not whether it can be.
+pub async fn look_up(kernel: &Rc<Kernel>, task: &Rc<Task>, name: &[u8], path: Option<&[u8]>) -> Result<(), Errno> {
+    let fs = task.fs.borrow().clone();
+    let walker = Walker {
+        vfs: &kernel.vfs,
+        creds: task.creds(),
+        root: fs.root(),
+        start: fs.cwd(),
+        follow: true,
+        resolve: ResolveFlags::empty(),
+        asker: Asker { task: Some(task), kernel: Some(kernel) },
+    };
+    let usable = async |path: &[u8]| {
+        let at = walker.resolve(path).await?.0;
+        let attr = at.inode().refresh().await?;
+        if attr.is_dir() {
+            return Err(Errno::EISDIR);
+        }
+        check(&attr, &task.creds(), Access::EXEC)
+    };
+    if name.contains(&b'/') {
+        return usable(name).await;
+    }
+    let mut result = Errno::ENOENT;
+    for dir in path.unwrap_or_default().split(|b| *b == b':') {
+        let dir = if dir.is_empty() { &b"."[..] } else { dir };
+        match usable(&[dir, b"/", name].concat()).await {
+            Ok(()) => return Ok(()),
             Err(Errno::EACCES) => result = Errno::EACCES,
             Err(_) => {}
         }

@@ -168,11 +168,20 @@ async fn read_file(cx: &Cx, file: &Rc<File>, offset: u64, into: &UserVec, nowait
             other => Ok(other?),
         };
     }
+    let mut limited = None;
+    if let Some(terminal) = file.ops().terminal() {
+        terminal.may_read(cx).await?;
+        limited = terminal.line().patience().map(|time| tokio::time::Instant::now() + time);
+    }
     let len = into.len().min(CHUNK);
     let nonblocking = nowait || file.nonblocking();
     let patience = file.downcast::<SocketFile>().map(SocketFile::receive_patience).unwrap_or_default();
     let op = async || file.ops().read(file, 0, len).await;
-    let data = cx.blocking(file, PollEvents::READABLE, nonblocking, patience.deadline, op).await;
+    let deadline = patience.deadline.or(limited);
+    let data = match cx.blocking(file, PollEvents::READABLE, nonblocking, deadline, op).await {
+        Err(SysError::Errno(Errno::EAGAIN)) if limited.is_some() && !nonblocking => Ok(Bytes::new()),
+        other => other,
+    };
     let data = patience.interrupted(data)?;
     let data = data.slice(..data.len().min(len));
     let stored = into.scatter(&cx.mem, 0, data.clone()).await;
@@ -197,6 +206,9 @@ async fn write_file(
     how: WriteMode,
 ) -> SysResult<(usize, u64)> {
     let seekable = file.ops().seekable();
+    if let Some(terminal) = file.ops().terminal() {
+        terminal.may_write(cx).await?;
+    }
     let len = if seekable { limit_size(cx, file, offset, from.len()).await? } else { from.len() };
     let nonblocking = how.nowait || file.nonblocking();
     let mut done = 0;

@@ -1,6 +1,6 @@
 //! The tree of a sandbox, made from the container's description as runc makes it: root, mounts, devices, masked paths.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use rsc_proto::abi::{Errno, MountFlags, ResolveFlags, mode};
@@ -14,6 +14,7 @@ use crate::fs::tmpfs::{BadValue, TmpFs, TmpfsOptions};
 use crate::fs::{dev, proc, sys};
 use crate::kernel::credentials::Credentials;
 use crate::kernel::host::ComputeHost;
+use crate::tty::devpts::{self, DevPts};
 
 /// Mounts that one container may have.
 const MOUNTS_MAX: usize = 1024;
@@ -47,8 +48,16 @@ pub enum BuildError {
         /// The option.
         option: String,
     },
+    /// One of the mounts.
+    #[error("mounts[{index}]: {problem}")]
+    Nth {
+        /// Which.
+        index: usize,
+        /// Why.
+        problem: Box<BuildError>,
+    },
     /// The working directory can't be entered.
-    #[error("entering the working directory {path:?}: {errno}")]
+    #[error("process.cwd: entering the working directory {path:?}: {errno}")]
     Cwd {
         /// The directory.
         path: String,
@@ -105,15 +114,16 @@ fn parse_options(m: &v1::Mount) -> Result<(MountFlags, TmpfsOptions, bool), Buil
         let bad = || BuildError::Option { at: m.destination.clone(), option: option.clone() };
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         match name {
-            "ro" => flags |= MountFlags::MS_RDONLY,
-            "rw" => flags -= MountFlags::MS_RDONLY,
-            "nosuid" => flags |= MountFlags::MS_NOSUID,
-            "suid" => flags -= MountFlags::MS_NOSUID,
-            "nodev" => flags |= MountFlags::MS_NODEV,
-            "dev" => flags -= MountFlags::MS_NODEV,
-            "noexec" => flags |= MountFlags::MS_NOEXEC,
-            "exec" => flags -= MountFlags::MS_NOEXEC,
-            "noatime" => flags |= MountFlags::MS_NOATIME,
+            // Each mount of a sandbox is one file system: recursive and plain are the same.
+            "ro" | "rro" => flags |= MountFlags::MS_RDONLY,
+            "rw" | "rrw" => flags -= MountFlags::MS_RDONLY,
+            "nosuid" | "rnosuid" => flags |= MountFlags::MS_NOSUID,
+            "suid" | "rsuid" => flags -= MountFlags::MS_NOSUID,
+            "nodev" | "rnodev" => flags |= MountFlags::MS_NODEV,
+            "dev" | "rdev" => flags -= MountFlags::MS_NODEV,
+            "noexec" | "rnoexec" => flags |= MountFlags::MS_NOEXEC,
+            "exec" | "rexec" => flags -= MountFlags::MS_NOEXEC,
+            "noatime" | "rnoatime" => flags |= MountFlags::MS_NOATIME,
             "nodiratime" => flags |= MountFlags::MS_NODIRATIME,
             "atime" => flags -= MountFlags::MS_NOATIME,
             "diratime" => flags -= MountFlags::MS_NODIRATIME,
@@ -150,10 +160,11 @@ impl Vfs {
             return Err(BuildError::TooMany);
         }
         let vfs = Self::new(host, root, MountFlags::MS_RELATIME);
-        for m in &sandbox.mounts {
-            vfs.add_mount(sandbox, m, sources).await?;
+        for (index, m) in sandbox.mounts.iter().enumerate() {
+            let added = vfs.add_mount(sandbox, m, sources).await;
+            added.map_err(|problem| BuildError::Nth { index, problem: Box::new(problem) })?;
         }
-        vfs.add_devices(sandbox).await;
+        vfs.add_devices().await;
         for path in &sandbox.readonly_paths {
             vfs.make_read_only(path).await;
         }
@@ -190,6 +201,29 @@ impl Vfs {
             return Err(Errno::ENOTDIR);
         }
         Ok(FsContext::new(self.root(), cwd, process.umask))
+    }
+
+    /// Where terminals get their names: what is mounted on `/dev/pts`, if it is such a file system.
+    pub async fn devpts(&self) -> Option<Rc<DevPts>> {
+        let (at, _) = self.builder().resolve(b"/dev/pts").await.ok()?;
+        DevPts::of(&**at.inode())
+    }
+
+    /// The place of a terminal.
+    pub async fn terminal_at(&self, number: u32) -> Option<Location> {
+        let path = format!("/dev/pts/{number}");
+        self.builder().resolve(path.as_bytes()).await.ok().map(|(at, _)| at)
+    }
+
+    /// Shows a terminal as `/dev/console` too, as runc does.
+    ///
+    /// # Errors
+    /// The mount point can't be made.
+    pub async fn show_console(&self, terminal: &Location) -> Result<(), BuildError> {
+        let at = self.ensure(b"/dev/console", false).await;
+        let at = at.map_err(|errno| BuildError::Mount { kind: "bind".into(), at: "/dev/console".into(), errno })?.0;
+        self.bind(&at, terminal, terminal.mount.flags());
+        Ok(())
     }
 
     fn builder(&self) -> Walker<'_> {
@@ -258,6 +292,11 @@ impl Vfs {
                 }
                 TmpFs::new(self.new_dev(), self.host.clone(), tmpfs)
             }
+            (None, "proc") => proc::mount(self.new_dev(), &sandbox.sysctls),
+            (None, "devpts") => {
+                let options = devpts::Options::parse(m.options.iter().map(String::as_str));
+                devpts::mount(self.new_dev(), options)
+            }
             (None, "cgroup") => empty("cgroup", 0x0027_e0eb, self.new_dev()),
             (None, "cgroup2") => empty("cgroup2", 0x6367_7270, self.new_dev()),
             (None, kind) => {
@@ -272,16 +311,16 @@ impl Vfs {
     /// A new instance of a file system that needs no options of its own: proc, sysfs, devpts, mqueue.
     pub fn instance(&self, kind: &str, cpus: u32) -> Option<Rc<dyn FileSystem>> {
         Some(match kind {
-            "proc" => proc::mount(self.new_dev()),
+            "proc" => proc::mount(self.new_dev(), &HashMap::new()),
             "sysfs" => sys::mount(self.new_dev(), cpus),
-            "devpts" => empty("devpts", 0x1cd1, self.new_dev()),
+            "devpts" => devpts::mount(self.new_dev(), devpts::Options::default()),
             "mqueue" => empty("mqueue", 0x1980_0202, self.new_dev()),
             _ => return None,
         })
     }
 
     /// The devices and links of every container, where `/dev` is in memory. What is there already stays.
-    async fn add_devices(&self, sandbox: &v1::Sandbox) {
+    async fn add_devices(&self) {
         let walker = Walker { follow: false, ..self.builder() };
         let Ok((at, _)) = self.builder().resolve(b"/dev").await else { return };
         if at.mount.fs.kind() != "tmpfs" {
@@ -290,10 +329,6 @@ impl Vfs {
         for (name, rdev, permissions) in dev::NODES {
             let path = format!("/dev/{name}");
             let _ = walker.make(path.as_bytes(), mode::S_IFCHR | permissions, 0, *rdev, b"").await;
-        }
-        if sandbox.process.as_ref().is_some_and(|p| p.terminal) {
-            let console = (mode::S_IFCHR | 0o620, rsc_proto::abi::makedev(5, 1));
-            let _ = walker.make(b"/dev/console", console.0, 0, console.1, b"").await;
         }
         for (name, target) in dev::LINKS {
             let path = format!("/dev/{name}");

@@ -1,5 +1,6 @@
 //! proc(5): what tasks and the system tell of themselves. Files are made when they are opened; nothing is kept.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -114,13 +115,39 @@ impl Maker {
     }
 }
 
-/// A new proc for a sandbox, with device number `dev`.
-pub fn mount(dev: u64) -> Rc<dyn FileSystem> {
+/// The path below `/proc/sys` of a sysctl. Its first separator says what it separates with: dots in names of interfaces are slashes
+/// in the dotted form. sysctl(8).
+fn sysctl_path(name: &str) -> String {
+    match name.find(['.', '/']).and_then(|at| name.as_bytes().get(at)) {
+        Some(b'.') => name
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
+}
+
+/// A new proc for a sandbox, with device number `dev`. `sysctls` are the description's: name, value.
+pub fn mount(dev: u64, sysctls: &HashMap<String, String>) -> Rc<dyn FileSystem> {
     let mut m = Maker { dev, ino: 1, dirs: vec![(String::new(), Dir::new(Node::new(dev, 1, DIR)))] };
     for (name, make) in system::FILES {
         m.file(name, *make);
     }
-    for (name, make) in system::SYSCTLS {
+    let given: HashMap<_, _> = sysctls.iter().map(|(name, value)| (sysctl_path(name), value)).collect();
+    for (path, value) in &given {
+        let text = format!("{value}\n").into_bytes();
+        let file = GenFile::new(m.node(FILE), move |_: &Opener| Ok(text.clone()));
+        m.put(&format!("sys/{path}"), file);
+    }
+    for (name, make) in system::SYSCTLS.iter().filter(|(name, _)| !given.contains_key(*name)) {
         m.file(&format!("sys/{name}"), *make);
     }
     m.link("mounts", "self/mounts");

@@ -169,7 +169,13 @@ enum Which {
     Exe,
     Root,
     Fd(Fd),
+    /// By its place in [`NAMESPACES`].
+    Namespace(usize),
 }
+
+/// The links of `ns`.
+const NAMESPACES: [&str; 10] =
+    ["cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"];
 
 struct TaskLink {
     tid: u32,
@@ -185,6 +191,8 @@ impl TaskLink {
             Which::Cwd => Magic::Location(fs.cwd()),
             Which::Root => Magic::Location(fs.root()),
             Which::Exe => Magic::Location(task.group().exe.borrow().clone().ok_or(Errno::ENOENT)?),
+            // The namespaces are the compute host's: there is nothing here to be opened.
+            Which::Namespace(_) => return Err(Errno::EACCES),
             Which::Fd(fd) => Magic::File(task.fds.borrow().get_path(fd).map_err(|_| Errno::ENOENT)?),
         };
         Ok((kernel, task, magic))
@@ -193,6 +201,13 @@ impl TaskLink {
 
 impl Target for TaskLink {
     fn read<'a>(&'a self, asker: Asker<'a>) -> Fut<'a, Result<Vec<u8>, Errno>> {
+        if let Which::Namespace(index) = self.which {
+            return Box::pin(async move {
+                let kernel = asker.kernel.ok_or(Errno::ENOENT)?;
+                let name = NAMESPACES.get(index).ok_or(Errno::ENOENT)?;
+                Ok(kernel.host.proc_info(self.tid, &format!("ns/{name}")).await?.to_vec())
+            });
+        }
         let text = || {
             let (kernel, _, magic) = self.place(asker)?;
             let root = match asker.task {
@@ -329,7 +344,15 @@ struct Entries {
 impl Entries {
     fn names(&self) -> Vec<(&'static str, u32)> {
         let mut all: Vec<(&str, u32)> = FILES.iter().map(|(n, m, _)| (*n, mode::S_IFREG | m)).collect();
-        all.extend([("cwd", LINK), ("exe", LINK), ("root", LINK), ("fd", DIR), ("fdinfo", DIR), ("net", DIR)]);
+        all.extend([
+            ("cwd", LINK),
+            ("exe", LINK),
+            ("root", LINK),
+            ("fd", DIR),
+            ("fdinfo", DIR),
+            ("net", DIR),
+            ("ns", DIR),
+        ]);
         if !self.thread {
             all.push(("task", DIR));
         }
@@ -353,6 +376,14 @@ impl Listing for Entries {
             "fd" => GenDir::new(node, Fds { dev, tid, info: false }),
             "fdinfo" => GenDir::new(node, Fds { dev, tid, info: true }),
             "task" => GenDir::new(node, Threads { dev, tgid: tid }),
+            "ns" => {
+                let dir = super::Dir::new(node);
+                for (index, name) in NAMESPACES.iter().enumerate() {
+                    let node = Node::new(dev, ino(tid, 200 + index as u64), LINK).owned(creds.euid, creds.egid);
+                    dir.add(name, GenLink::new(node, TaskLink { tid, which: Which::Namespace(index) }));
+                }
+                return Ok(dir.inode());
+            }
             "net" => {
                 let dir = super::Dir::new(node);
                 for (i, (name, text)) in NET_FILES.iter().enumerate() {

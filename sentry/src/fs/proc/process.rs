@@ -28,13 +28,15 @@ pub(super) async fn stat(kernel: &Kernel, task: &Rc<Task>, own: bool) -> Result<
     let mut fields: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
     let group = task.group();
     // From field 3, the state. Fields 4 to 8: ppid, pgrp, session, tty, tpgid.
-    for (i, value) in [group.parent.get(), group.pgid.get(), group.sid.get(), 0].iter().enumerate() {
+    let terminal = group.terminal.borrow().clone();
+    let tty = terminal.as_ref().map_or(0, |terminal| terminal.encoded());
+    for (i, value) in [group.parent.get(), group.pgid.get(), group.sid.get(), tty].iter().enumerate() {
         if let Some(f) = fields.get_mut(i + 1) {
             *f = value.to_string();
         }
     }
     if let Some(tpgid) = fields.get_mut(5) {
-        *tpgid = "-1".into();
+        *tpgid = terminal.map_or_else(|| "-1".into(), |terminal| terminal.foreground().to_string());
     }
     // Who reads of itself is running. A task that the supervisor holds at a stop is not stopped, for the workload.
     if own && let Some(state) = fields.first_mut() {
