@@ -124,10 +124,10 @@ import array, os, socket
 s = socket.socket(socket.AF_UNIX); s.bind("s"); s.listen(1)
 c, _ = s.accept(); _, anc, _, _ = c.recvmsg(100, socket.CMSG_SPACE(4))
 fd = array.array("i", anc[0][2])[0]
-seen = b""
+seen, typed = b"", False
 try:
     while True:
-        if b"up" in seen: os.write(fd, b"\x03")
+        if b"up" in seen and not typed: typed = os.write(fd, b"\x03") == 1
         data = os.read(fd, 4096)
         if not data: break
         seen += data
@@ -136,6 +136,48 @@ open("o", "wb").write(seen)
 P
     soon [ -S s ]; rt exec --process p.json --console-socket "$PWD/s" --detach it-e21 </dev/null >/dev/null 2>&1; wait; has "$(cat o)" int; down it-e21
 }
+# terminal ARGS...: the runtime on a terminal of its own. Each line of the file `script` is a text to wait for and, behind a tab, what
+# to type then; SIZE ROWS COLUMNS makes it another size. Prints all that was shown.
+terminal() {
+    python3 - "$RT" "$STATE" "$@" <<'P'
+import fcntl, os, pty, select, struct, sys, termios, time
+size = lambda fd, rows, cols: fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+pid, fd = pty.fork()
+if pid == 0:
+    size(0, 31, 91); os.execv(sys.argv[1], [sys.argv[1], "--root", sys.argv[2], *sys.argv[3:]])
+seen, at = b"", 0
+def read(limit):
+    global seen
+    if not select.select([fd], [], [], limit)[0]: return None
+    try: data = os.read(fd, 4096)
+    except OSError: return False
+    seen += data
+    return bool(data)
+for line in open("script").read().splitlines():
+    text, _, keys = line.partition("\t")
+    end = time.time() + 20
+    while (found := seen.find(text.encode(), at)) < 0:
+        if time.time() > end or read(1) is False: sys.exit(f"no {text!r} in {seen[at:][-300:]!r}, after {seen[:at][-600:]!r}")
+    at = found + len(text)
+    if keys.startswith("SIZE "): size(fd, *map(int, keys.split()[1:]))
+    else: os.write(fd, keys.encode().decode("unicode_escape").encode())
+while read(20): pass
+_, status = os.waitpid(pid, 0)
+sys.stdout.write(seen.decode(errors="replace").replace("\r", ""))
+sys.exit(os.waitstatus_to_exitcode(status))
+P
+}
+# job_control COMMAND...: a shell on a terminal: the terminal's names, what is typed for whom, stops, changes of size, the background.
+job_control() {
+    local sleeper='sh -c "echo run""ning; exec sleep 100"\n'
+    printf '%s\t%s\n' '# ' 'tty; stty size; test -c /dev/pts/0 && echo x >/dev/tty && echo na""med\n' '31 91' '' 'named' "$sleeper" 'running' '\x03' \
+        '# ' 'echo after $?\n' 'after 130' "$sleeper" 'running' '\x1a' 'Stopped' 'bg; kill %1; echo kil""led\n' 'killed' "sh -c 'trap \"echo win\"\"ch\" WINCH; echo rea\"\"dy; while sleep .1; do :; done'\n" \
+        'ready' 'SIZE 40 100' 'winch' '\x03' '# ' 'stty size\n' '40 100' 'sh -c "echo rea""dy; exec cat"\n' 'ready' 'typed\n' 'typed' '' 'typed' '\x04' '# ' 'cat &\n' '# ' 'sleep 1; jobs; echo li""sted\n' \
+        'input' '' 'listed' 'kill -9 %1; sleep 1; exit 7\n' >script
+    local got=0; "$@" >shown 2>&1 || got=$?; cat shown; eq $got 7
+}
+run_terminal() { bundle b --root "$PWD/rootfs" --tty -- sh -c 'ls -l /dev/console | tr -s " " | cut -c1; exec sh -i'; job_control terminal run -b b it-t1; has "$(cat shown)" /dev/pts/0; }
+exec_job_control() { up it-t2; job_control terminal exec -t it-t2 sh -i; has "$(cat shown)" /dev/pts/0; down it-t2; }
 exec_sub_cgroup() { up it-e22; says 255 '' rt exec --cgroup no-such it-e22 true; says 255 '' rt exec --cgroup ../.. it-e22 true; down it-e22; }
 
 
@@ -240,7 +282,7 @@ systemd_refused() { [ -d /run/systemd/system ] || says 1 'systemd' rt --systemd-
 spec_rootless() { rt spec --rootless; python3 -c 'import json; c=json.load(open("config.json")); assert {"type":"user"} in c["linux"]["namespaces"] and c["linux"]["uidMappings"]'; mkdir d; rt spec --bundle d; [ -s d/config.json ]; says 1 '' rt spec --bundle none; }
 
 step exec-codes exec-output exec-input exec-many exec-shares exec-flags exec-process exec-detached exec-end-of-output exec-background \
-    exec-errors exec-stopped exec-created exec-killed exec-ends-with-init exec-signals exec-cgroup exec-terminal exec-terminal-signal \
+    exec-errors exec-stopped exec-created exec-killed exec-ends-with-init exec-signals exec-cgroup exec-terminal exec-terminal-signal run-terminal exec-job-control \
     exec-sub-cgroup
 only_rsc exec-namespaces exec-unprivileged-fds
 step ps-json ps-table ps-stopped pause-resume pause-often pause-delete pause-kill pause-nobody kill-all kill-errors update-flags update-resources \

@@ -69,6 +69,8 @@ pub struct Options {
     pub program: Vec<u8>,
     /// Directories to look for it in when it has no slash: `PATH`, separated by colons.
     pub path: Vec<u8>,
+    /// Names in `/proc/PID/ns` of the namespaces which are the host's for the workload.
+    pub host_namespaces: Vec<&'static str>,
 }
 
 impl Options {
@@ -80,6 +82,7 @@ impl Options {
             record: false,
             program: program.to_vec(),
             path: path.unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").to_vec(),
+            host_namespaces: Vec::new(),
         }
     }
 }

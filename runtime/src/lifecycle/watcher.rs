@@ -17,6 +17,9 @@ use crate::sys::process::{Forked, exit_now, fork_into};
 /// What a terminal sends to the session that it controls.
 const SIGNALS: [Signal; 5] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGHUP, Signal::SIGWINCH];
 
+/// Between two signals at least, however fast somebody types: each costs the sandbox more than the terminal.
+const PAUSE_MS: u16 = 20;
+
 /// Starts one; the other end of its socket, which gives a byte for each signal. It ends when that is closed. The caller must have one
 /// thread only.
 pub(super) fn start(terminal: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
@@ -57,6 +60,9 @@ fn watch(terminal: BorrowedFd<'_>, socket: &OwnedFd) -> nix::Result<()> {
         if ready && let Some(signal) = signals.read_signal()? {
             let byte = u8::try_from(signal.ssi_signo).unwrap_or_default();
             send(socket.as_raw_fd(), &[byte], MsgFlags::MSG_NOSIGNAL)?;
+            // Meanwhile the same signal is pending, and comes once.
+            let mut end = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+            poll(&mut end, PAUSE_MS)?;
         }
     }
 }

@@ -94,6 +94,7 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let program = process.args.first().map(String::as_bytes).unwrap_or_default();
     let mut options = engine::Options::new(program, &process.env);
     options.record = strace.is_some();
+    options.host_namespaces = sandbox::host_namespaces(&seat.bundle.spec);
     let (sender, entering) = mpsc::unbounded_channel();
     let watch = Watch { strace: strace.clone(), starting: starting.clone(), entering: sender };
     let engine = Engine::new(attached, options, Box::new(upstream.clone()), Box::new(arena.clone()), Box::new(watch));

@@ -69,6 +69,23 @@ pub fn network(spec: &Spec) -> Option<&LinuxNamespace> {
     namespaces.into_iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::Network)
 }
 
+/// Names in `/proc/PID/ns` of the namespaces that the specification leaves to the host.
+pub fn host_namespaces(spec: &Spec) -> Vec<&'static str> {
+    const NAMES: [(LinuxNamespaceType, &[&str]); 8] = [
+        (LinuxNamespaceType::Cgroup, &["cgroup"]),
+        (LinuxNamespaceType::Ipc, &["ipc"]),
+        (LinuxNamespaceType::Mount, &["mnt"]),
+        (LinuxNamespaceType::Network, &["net"]),
+        (LinuxNamespaceType::Pid, &["pid", "pid_for_children"]),
+        (LinuxNamespaceType::Time, &["time", "time_for_children"]),
+        (LinuxNamespaceType::User, &["user"]),
+        (LinuxNamespaceType::Uts, &["uts"]),
+    ];
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let given = |kind| namespaces.into_iter().flatten().any(|namespace| namespace.typ() == kind);
+    NAMES.iter().filter(|(kind, _)| !given(*kind)).flat_map(|(_, names)| names.iter().copied()).collect()
+}
+
 /// Where a namespace is that is to be joined; none: it is to be made.
 pub fn existing(namespace: &LinuxNamespace) -> Option<PathBuf> {
     namespace.path().clone().filter(|path| !path.as_os_str().is_empty())

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
@@ -33,6 +34,8 @@ pub(super) fn forward(upstream: &Upstream) -> io::Result<()> {
 async fn pass(mut signal: Signal, number: i32, upstream: Upstream) {
     while signal.recv().await.is_some() {
         tell(&upstream, 0, number);
+        // As a watcher: meanwhile the same signal is pending, and comes once.
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -137,7 +137,9 @@ pub async fn look_up(kernel: &Rc<Kernel>, task: &Rc<Task>, name: &[u8], path: Op
         return usable(name).await;
     }
     let mut result = Errno::ENOENT;
-    for dir in path.unwrap_or_default().split(|b| *b == b':') {
+    // Without a PATH the supervisor looks here.
+    let path = path.unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    for dir in path.split(|b| *b == b':') {
         let dir = if dir.is_empty() { &b"."[..] } else { dir };
         match usable(&[dir, b"/", name].concat()).await {
             Ok(()) => return Ok(()),
