@@ -215,8 +215,8 @@ bad_files() {
     job true; local f; for f in --strace=/none/such --pid-file=/none/such --console-socket=/none/such --sentry=tcp://127.0.0.1:1\ --token-file=/none/such \
         --sentry=tcp://127.0.0.1:1\ --tls-ca=/none/such --sentry=tcp://127.0.0.1:1\ --tls-ca=/etc/passwd; do bad 1 run $f -b b c1; done
     job none-such; rc 1 rt --log /none/such/log run -b b c1 2>e; eq "$(grep -c . e)" 1
-    # What is said by create and start apart.
-    rt create -b b it-none >o 2>e; bad 127 start it-none; rt delete -f it-none
+    # As with runc, it is create that says so.
+    bad 127 create -b b it-none; job /etc/passwd; bad 126 create -b b it-none
 }
 bad_formats() {
     mkdir rootfs/x; printf '\x7fELFgarbage' >rootfs/x/elf; : >rootfs/x/empty; printf '#!/none/such\n' >rootfs/x/script; printf '#!/x/loop\n' >rootfs/x/loop; chmod 755 rootfs/x/*

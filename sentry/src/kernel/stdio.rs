@@ -141,6 +141,9 @@ struct Attached {
     tostop: Rc<Cell<bool>>,
 }
 
+/// Files of a process's standard streams; none where one is closed.
+pub type Streams = Vec<Option<Box<dyn FileOps>>>;
+
 /// The caller's descriptors from number `base` on, of a process that has a terminal of its own. `enter` gives that its number and
 /// node.
 pub fn open_console(
@@ -149,7 +152,7 @@ pub fn open_console(
     base: u32,
     keep: bool,
     enter: impl FnOnce(Box<dyn Line>) -> Result<(Rc<Terminal>, Rc<dyn Inode>), Errno>,
-) -> Result<(Rc<Terminal>, Vec<Option<Box<dyn FileOps>>>), Errno> {
+) -> Result<(Rc<Terminal>, Streams), Errno> {
     let inners: Vec<_> =
         about.iter().zip(base..).map(|(about, index)| (!about.closed).then(|| Inner::new(host, index))).collect();
     let first = about.iter().zip(&inners).find(|(about, inner)| about.tty && inner.is_some());

@@ -419,7 +419,8 @@ impl Discipline {
             }
             _ => {
                 let shown = if on(output::OLCUC) { byte.to_ascii_uppercase() } else { byte };
-                if !byte.is_ascii_control() && !(self.input(input::IUTF8) && byte & 0xc0 == 0x80) {
+                let continues = self.input(input::IUTF8) && byte & 0xc0 == 0x80;
+                if !byte.is_ascii_control() && !continues {
                     self.column += 1;
                 }
                 self.output.push_back(shown);
