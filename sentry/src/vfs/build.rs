@@ -114,16 +114,15 @@ fn parse_options(m: &v1::Mount) -> Result<(MountFlags, TmpfsOptions, bool), Buil
         let bad = || BuildError::Option { at: m.destination.clone(), option: option.clone() };
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         match name {
-            // Each mount of a sandbox is one file system: recursive and plain are the same.
-            "ro" | "rro" => flags |= MountFlags::MS_RDONLY,
-            "rw" | "rrw" => flags -= MountFlags::MS_RDONLY,
-            "nosuid" | "rnosuid" => flags |= MountFlags::MS_NOSUID,
-            "suid" | "rsuid" => flags -= MountFlags::MS_NOSUID,
-            "nodev" | "rnodev" => flags |= MountFlags::MS_NODEV,
-            "dev" | "rdev" => flags -= MountFlags::MS_NODEV,
-            "noexec" | "rnoexec" => flags |= MountFlags::MS_NOEXEC,
-            "exec" | "rexec" => flags -= MountFlags::MS_NOEXEC,
-            "noatime" | "rnoatime" => flags |= MountFlags::MS_NOATIME,
+            "ro" => flags |= MountFlags::MS_RDONLY,
+            "rw" => flags -= MountFlags::MS_RDONLY,
+            "nosuid" => flags |= MountFlags::MS_NOSUID,
+            "suid" => flags -= MountFlags::MS_NOSUID,
+            "nodev" => flags |= MountFlags::MS_NODEV,
+            "dev" => flags -= MountFlags::MS_NODEV,
+            "noexec" => flags |= MountFlags::MS_NOEXEC,
+            "exec" => flags -= MountFlags::MS_NOEXEC,
+            "noatime" => flags |= MountFlags::MS_NOATIME,
             "nodiratime" => flags |= MountFlags::MS_NODIRATIME,
             "atime" => flags -= MountFlags::MS_NOATIME,
             "diratime" => flags -= MountFlags::MS_NODIRATIME,
