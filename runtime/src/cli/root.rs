@@ -18,21 +18,23 @@ pub(super) fn state_root(global: &Global) -> Result<PathBuf, LifecycleError> {
     }
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
     match runtime_dir {
-        Some(dir) if is_rootless(global) => Ok(Path::new(&dir).join("rsc")),
+        Some(dir) if global.is_rootless() => Ok(Path::new(&dir).join("rsc")),
         None if !geteuid().is_root() => private(geteuid().as_raw()),
         _ => Ok(PathBuf::from("/run/rsc")),
     }
 }
 
-/// Whether the caller has no privileges on the host: not root, or root of a user namespace only.
-fn is_rootless(global: &Global) -> bool {
-    match global.rootless.as_deref() {
-        Some("true") => true,
-        Some("false") => false,
-        _ => {
-            let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-            let whole = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
-            !geteuid().is_root() || !whole
+impl Global {
+    /// Whether the caller has no privileges on the host: not root, or root of a user namespace only.
+    pub fn is_rootless(&self) -> bool {
+        match self.rootless.as_deref() {
+            Some("true") => true,
+            Some("false") => false,
+            _ => {
+                let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+                let whole = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+                !geteuid().is_root() || !whole
+            }
         }
     }
 }

@@ -105,7 +105,7 @@ fn make(
     terminal: bool,
 ) -> Result<Option<OwnedFd>, LifecycleError> {
     locked.save(record)?;
-    let cgroups = make_cgroups(bundle, locked, record)?;
+    let cgroups = make_cgroups(context, bundle, locked, record)?;
     let (stdio, master) = stdio(options, bundle, terminal)?;
     let listener = control::listen_in(locked.dir())
         .map_err(LifecycleError::io("making the control socket of", record.id.as_str()))?;
@@ -145,7 +145,12 @@ fn make(
     Ok(master)
 }
 
-fn make_cgroups(bundle: &Bundle, locked: &Locked, record: &mut Record) -> Result<Cgroups, LifecycleError> {
+fn make_cgroups(
+    context: &Context,
+    bundle: &Bundle,
+    locked: &Locked,
+    record: &mut Record,
+) -> Result<Cgroups, LifecycleError> {
     let linux = bundle.spec.linux().as_ref();
     let asked = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
     let resources = linux.and_then(|linux| linux.resources().as_ref());
@@ -157,7 +162,7 @@ fn make_cgroups(bundle: &Bundle, locked: &Locked, record: &mut Record) -> Result
     let cgroups = match made {
         Ok(cgroups) => cgroups,
         // As with runc, a user without privileges has a cgroup only where one can be made.
-        Err(_) if asked.is_none() && !nix::unistd::geteuid().is_root() => Cgroups::default(),
+        Err(_) if asked.is_none() && context.global.is_rootless() => Cgroups::default(),
         Err(error) => return Err(error.into()),
     };
     record.cgroups = cgroups.made().to_vec();
