@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{
-    Hook, Linux, LinuxDevice, LinuxNamespaceType, LinuxPersonalityDomain, LinuxResources, Mount, Process, Spec,
+    Hook, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, LinuxPersonalityDomain,
+    LinuxResources, Mount, Process, Spec,
 };
 
 use crate::annotations::Annotations;
@@ -352,8 +353,14 @@ fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {
         }
     }
     bounded("linux.devices", linux.devices().as_ref())?;
-    for (index, it) in linux.devices().iter().flatten().enumerate() {
-        device(&format!("linux.devices[{index}]"), it)?;
+    if allows_all_devices(linux) {
+        if linux.devices().as_ref().is_some_and(|list| !list.is_empty()) {
+            ignored.push("linux.devices: all of the host's are allowed, and none is there in a sandbox".to_owned());
+        }
+    } else {
+        for (index, it) in linux.devices().iter().flatten().enumerate() {
+            device(&format!("linux.devices[{index}]"), it)?;
+        }
     }
     if let Some(path) = linux.cgroups_path() {
         text("linux.cgroupsPath", &path.to_string_lossy())?;
@@ -432,6 +439,17 @@ fn sysctl(name: &str, linux: &Linux) -> Result<(), BundleError> {
         return Ok(());
     }
     wrong("linux.sysctl", format!("{name:?} is not allowed in the host's {needed} namespace"))
+}
+
+/// As for `--privileged`: then the list says what the host has, and not what the container needs.
+fn allows_all_devices(linux: &Linux) -> bool {
+    let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_ref());
+    let all = |rule: &LinuxDeviceCgroup| {
+        let any_type = rule.typ().is_none_or(|typ| typ == LinuxDeviceType::A);
+        let any_number = [rule.major(), rule.minor()].iter().all(|number| number.is_none_or(|number| number < 0));
+        rule.allow() && any_type && any_number
+    };
+    rules.and_then(|rules| rules.last()).is_some_and(all)
 }
 
 /// The devices that every container has anyway; others can't be had.
