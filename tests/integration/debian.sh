@@ -84,4 +84,51 @@ python_threads() { both python3 -c 'import threading,queue; q=queue.Queue(); t=[
 python_sockets() { both python3 -c 'import socket,threading; s=socket.create_server(("127.0.0.1",0)); threading.Thread(target=lambda: s.accept()[0].sendall(b"x"*100000)).start(); c=socket.create_connection(s.getsockname()); n=0
 while b:=c.recv(65536): n+=len(b)
 print(n)'; }
-STEP_TIMEOUT=120 step bash-pipeline list-lib python c-threads go-static musl-static apt-list perl archive find-sort python-threads python-sockets
+# Pseudo-terminals that programs make for others: names, settings, size, what is typed, what becomes of it, the end.
+python_terminal() { both python3 -c '
+import fcntl, os, pty, select, signal, struct, sys, termios, time, tty
+def show(name, value): print(name, value, flush=True)
+def run(script, *steps):
+    pid, fd = pty.fork()
+    if pid == 0: os.execv("/bin/sh", ["sh", "-c", script])
+    seen, at = b"", 0
+    def read():
+        nonlocal seen
+        try: data = os.read(fd, 4096)
+        except OSError as e: return e.errno
+        seen += data
+        return None if data else "end"
+    for text, act in steps:
+        while (found := seen.find(text, at)) < 0:
+            if (e := read()) is not None: return seen, "no", text, e
+        at = found + len(text)
+        act(fd) if callable(act) else os.write(fd, act)
+    while (e := read()) is None: pass
+    os.close(fd)
+    return seen, e, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+size = lambda fd: fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 7, 77, 0, 0))
+show("edit", run("echo up; read x; echo got:$x", (b"up", b"ab\x7fc\x15one two\x17x\x16\x03\r")))
+show("end", run("echo up; cat; echo done", (b"up", b"half\x04\x04")))
+show("intr", run("trap \"echo int\" INT; echo up; sleep 5; echo on; exit 4", (b"up", b"\x03")))
+show("quit", run("ulimit -c 0; echo up; exec sleep 5", (b"up", b"\x1c")))
+show("stop", run("set -m; sh -c \"echo up; exec sleep 5\"; echo $?; jobs | cut -c1-12; kill -9 %1", (b"up", b"\x1a")))
+show("size", run("trap \"stty size; exit\" WINCH; echo up; while :; do sleep .01; done", (b"up", size)))
+show("raw", run("stty raw -echo; echo up; head -c 3 | od -c; stty sane; echo sane", (b"up", b"\x03\r\x04")))
+show("min", run("stty -icanon min 0 time 2; echo up; dd bs=10 count=1 2>/dev/null | wc -c", ))
+show("noecho", run("stty -echo; echo up; read x; echo $x", (b"up", b"secret\n")))
+show("ctty", run("ps -o tty= -p $$; tty </dev/tty; setsid sh -c \"echo x >/dev/tty\" 2>&1 | grep -o No.such.*"))
+show("flow", run("stty; echo up; read x; stty -ixon; echo $x", (b"up", b"a\x13b\x11\n")))
+master, slave = pty.openpty()
+show("names", (os.ttyname(slave), os.isatty(master), os.isatty(slave), oct(os.fstat(slave).st_mode), os.fstat(slave).st_rdev, os.stat("/dev/ptmx").st_rdev))
+show("pending", (os.write(slave, b"out\n"), os.read(master, 10), os.write(master, b"in\n"), select.select([slave], [slave], [], 1) == ([slave], [slave], []), os.read(slave, 10), os.read(master, 10)))
+show("attributes", (termios.tcgetattr(slave)[:4], termios.tcgetattr(master) == termios.tcgetattr(slave), termios.tcgetattr(slave)[6]))
+tty.setraw(slave); show("raw", termios.tcgetattr(slave)[:4]); os.write(master, b"\x04\n"); show("bytes", os.read(slave, 10))
+def error(call, *args):
+    try: return call(*args)
+    except (OSError, termios.error) as e: return e.args[0]
+show("errors", (error(os.tcgetpgrp, slave), error(os.tcsetpgrp, slave, 1), error(fcntl.ioctl, slave, termios.TIOCGWINSZ, b"x" * 8)))
+os.close(slave); show("hung", (error(os.read, master, 1), [e for _, e in (lambda p: (p.register(master), p.poll(0))[1])(select.poll())]))
+m2, s2 = pty.openpty(); os.close(m2); show("gone", (error(os.read, s2, 1), error(os.write, s2, b"x"), error(termios.tcgetattr, s2)))
+show("reused", os.ttyname(pty.openpty()[1]))
+'; }
+STEP_TIMEOUT=120 step python-terminal bash-pipeline list-lib python c-threads go-static musl-static apt-list perl archive find-sort python-threads python-sockets

@@ -178,6 +178,58 @@ job_control() {
 }
 run_terminal() { bundle b --root "$PWD/rootfs" --tty -- sh -c 'ls -l /dev/console | tr -s " " | cut -c1; exec sh -i'; job_control terminal run -b b it-t1; has "$(cat shown)" /dev/pts/0; }
 exec_job_control() { up it-t2; job_control terminal exec -t it-t2 sh -i; has "$(cat shown)" /dev/pts/0; down it-t2; }
+# hook_list STAGE...: each appends the stage's name to the file `ran`; that of startContainer is the container's own program.
+hook_list() { python3 - "$PWD" "$@" <<'P'
+import json, sys
+where, *stages = sys.argv[1:]
+at = lambda stage: "/d" if stage == "startContainer" else where
+print(json.dumps({s: [{"path": "/bin/sh", "args": ["sh", "-c", f"cat > {at(s)}/{s}.json; echo {s} $(uname -n) >> {at(s)}/ran"], "env": ["PATH=/bin:/usr/bin"], "timeout": 20}] for s in stages}))
+P
+}
+hooks_of_every_stage() {
+    bundle b --root "$PWD/rootfs" --mount "{\"destination\":\"/d\",\"type\":\"bind\",\"source\":\"$PWD\",\"options\":[\"rbind\",\"rw\"]}" \
+        --set /hooks "$(hook_list prestart createRuntime createContainer startContainer poststart poststop)" -- sh -c 'echo workload >>/d/ran; sleep 1'
+    : >ran; rt create -b b it-h1 </dev/null >/dev/null 2>&1; eq "$(cut -d' ' -f1 ran | grep -v poststart | tr '\n' ' ')" 'prestart createRuntime createContainer '
+    rt start it-h1; soon same_status it-h1 stopped; rt delete it-h1
+    eq "$(cut -d' ' -f1 ran | grep -v -e workload -e poststart | tr '\n' ' ')" 'prestart createRuntime createContainer startContainer poststop '
+    has "$(cat ran)" poststart; eq "$(grep -n -e startC -e workload ran | cut -d: -f2 | cut -d' ' -f1 | tr '\n' ' ')" 'startContainer workload '
+    local s; for s in 'prestart creating' 'createRuntime creating' 'createContainer creating' 'poststart running' 'poststop stopped'; do
+        [ -z "$CONTROL" ] || [ "$s" != 'poststart running' ] || continue # runc 1.1 says created
+        python3 -c 'import json,sys; s=json.load(open(sys.argv[1]+".json")); assert s["status"]==sys.argv[2] and s["id"]=="it-h1" and s["bundle"], s' $s; done
+    python3 -c 'import json; s=json.load(open("startContainer.json")); assert s["id"] == "it-h1", s'
+    eq "$(grep startContainer ran)" 'startContainer conformance'
+}
+hooks_that_fail() { # nothing is left, and it is said whose fault it was
+    local s; for s in createRuntime createContainer; do
+        bundle b --root "$PWD/rootfs" --set /hooks "{\"$s\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"echo wrong >&2; exit 3\"]}]}" -- true
+        says 1 hook rt create -b b it-h2; says 1 'does not exist' rt state it-h2
+    done
+    bundle b --root "$PWD/rootfs" --set /hooks '{"startContainer":[{"path":"/bin/false"}]}' -- sh -c 'echo ran >/root/ran'
+    rt create -b b it-h3 </dev/null >/dev/null 2>&1; [ -n "$CONTROL" ] && rt start it-h3 2>e || says 1 '' rt start it-h3; [ ! -e rootfs/root/ran ]; soon same_status it-h3 stopped; rt delete -f it-h3
+    bundle b --root "$PWD/rootfs" --set /hooks '{"createRuntime":[{"path":"/bin/sleep","args":["sleep","100"],"timeout":1}]}' -- true; says 1 '' rt create -b b it-h4
+}
+hooks_that_fail_words() {
+    bundle b --root "$PWD/rootfs" --set /hooks '{"startContainer":[{"path":"/bin/true"},{"path":"/bin/sh","args":["sh","-c","echo wrong; exit 3"]}]}' -- true
+    rt create -b b it-h5 </dev/null >/dev/null 2>&1; says 1 'startContainer hook #1 (/bin/sh): exit status 3, output: wrong' rt start it-h5; soon same_status it-h5 stopped; rt delete it-h5
+    bundle b --root "$PWD/rootfs" --set /hooks '{"startContainer":[{"path":"/no/such"}]}' -- true
+    rt create -b b it-h6 </dev/null >/dev/null 2>&1; says 1 'no such file or directory' rt start it-h6; rt delete -f it-h6
+    bundle b --root "$PWD/rootfs" --set /hooks '{"startContainer":[{"path":"/bin/sleep","args":["sleep","100"],"timeout":1}]}' -- true
+    rt create -b b it-h7 </dev/null >/dev/null 2>&1; says 1 'timeout' rt start it-h7; rt delete -f it-h7
+}
+# A network namespace that is there already: its address, and a port that only its owner may have.
+joined_network() {
+    ip netns add "it-$MARK" 2>/dev/null || unshare -n true || return 0
+    trap 'ip netns del "it-$MARK"' EXIT; ip -n "it-$MARK" link set lo up; ip -n "it-$MARK" addr add 10.9.8.7/32 dev lo
+    bundle b --root "$PWD/rootfs" --set /linux/namespaces "[{\"type\":\"pid\"},{\"type\":\"mount\"},{\"type\":\"ipc\"},{\"type\":\"uts\"},{\"type\":\"network\",\"path\":\"/run/netns/it-$MARK\"}]" \
+        -- sh -c 'echo there >/root/index.html; httpd -p 10.9.8.7:80 -h /root; readlink /proc/self/ns/net; exec sleep 1000'
+    rt run -d -b b it-n1 </dev/null >o 2>&1; soon ip netns exec "it-$MARK" busybox wget -qO got http://10.9.8.7/; eq "$(cat got)" there
+    eq "$(cat o)" "net:[$(stat -Lc %i "/run/netns/it-$MARK")]"; down it-n1
+}
+sysctls() {
+    bundle b --root "$PWD/rootfs" --set /linux/sysctl '{"net.ipv4.ip_unprivileged_port_start": "99", "kernel.msgmax": "4242"}' -- sh -c 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/msgmax'
+    eq "$(rt run -b b it-y1 </dev/null | tr '\n' ' ')" '99 4242 '
+    bundle b --root "$PWD/rootfs" --set /linux/sysctl '{"kernel.panic": "1"}' -- true; says 1 'kernel.panic' rt run -b b it-y2
+}
 exec_sub_cgroup() { up it-e22; says 255 '' rt exec --cgroup no-such it-e22 true; says 255 '' rt exec --cgroup ../.. it-e22 true; down it-e22; }
 
 
@@ -283,7 +335,8 @@ spec_rootless() { rt spec --rootless; python3 -c 'import json; c=json.load(open(
 
 step exec-codes exec-output exec-input exec-many exec-shares exec-flags exec-process exec-detached exec-end-of-output exec-background \
     exec-errors exec-stopped exec-created exec-killed exec-ends-with-init exec-signals exec-cgroup exec-terminal exec-terminal-signal run-terminal exec-job-control \
-    exec-sub-cgroup
+    exec-sub-cgroup hooks-of-every-stage hooks-that-fail joined-network sysctls
+only_rsc hooks-that-fail-words
 only_rsc exec-namespaces exec-unprivileged-fds
 step ps-json ps-table ps-stopped pause-resume pause-often pause-delete pause-kill pause-nobody kill-all kill-errors update-flags update-resources \
     update-errors limits-of-config limits-hold events-stats events-interval spec-rootless
