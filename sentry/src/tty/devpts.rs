@@ -112,9 +112,9 @@ impl DevPts {
         Rc::new(Slave { terminal: terminal.clone() })
     }
 
-    /// Terminals whose other end has gone have no name any more.
+    /// Terminals that nobody has at either end give up their numbers.
     fn forget_dead(&self) {
-        self.terminals.borrow_mut().retain(|_, slave| slave.terminal.line().is_alive());
+        self.terminals.borrow_mut().retain(|_, slave| slave.terminal.line().is_used());
     }
 }
 
@@ -133,7 +133,8 @@ impl Inode for DevPts {
             return Ok(self.ptmx.clone());
         }
         let number = std::str::from_utf8(name).ok().and_then(|name| name.parse::<u32>().ok()).ok_or(Errno::ENOENT)?;
-        let slave = self.terminals.borrow().get(&number).cloned().ok_or(Errno::ENOENT)?;
+        let slave = self.terminals.borrow().get(&number).cloned();
+        let slave = slave.filter(|slave| slave.terminal.line().is_alive()).ok_or(Errno::ENOENT)?;
         // 01 is no name of 1.
         if number.to_string().as_bytes() == name { Ok(slave) } else { Err(Errno::ENOENT) }
     }
@@ -175,7 +176,8 @@ impl FileOps for Listing {
         self.0.forget_dead();
         let mut entries = dots(from, 1, 1);
         let terminals = self.0.terminals.borrow();
-        let all = terminals.iter().map(|(number, slave)| DirEntry {
+        let named = terminals.iter().filter(|(_, slave)| slave.terminal.line().is_alive());
+        let all = named.map(|(number, slave)| DirEntry {
             ino: slave.attr().ino,
             next: u64::from(*number) + FIRST_INO,
             kind: d_type(mode::S_IFCHR),

@@ -40,8 +40,13 @@ pub trait Line {
     /// One more description of the terminal, which shows `inode` to fstat(2). `EIO`: it has been hung up.
     fn open(&self, terminal: &Rc<Terminal>, inode: Rc<dyn Inode>) -> Result<Box<dyn FileOps>, Errno>;
 
-    /// Whether the other end is still there.
+    /// Whether the other end is still there: else the terminal has no name any more.
     fn is_alive(&self) -> bool;
+
+    /// Whether somebody has one of its ends: its number is taken.
+    fn is_used(&self) -> bool {
+        self.is_alive()
+    }
 
     /// `TOSTOP`: output of processes in the background stops them.
     fn stops_output(&self) -> bool;

@@ -110,6 +110,10 @@ impl Line for SlaveLine {
         self.0.master_open.get()
     }
 
+    fn is_used(&self) -> bool {
+        self.0.master_open.get() || self.0.slaves.get() > 0
+    }
+
     fn stops_output(&self) -> bool {
         self.0.discipline.borrow().stops_output()
     }
