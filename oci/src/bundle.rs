@@ -244,7 +244,6 @@ mod tests {
                 "mounts[0].source",
             ),
             (|v| v["mounts"][0] = json!({"destination": "/x", "options": ["rbind"]}), "mounts[0].source"),
-            (|v| v["hooks"] = json!({"startContainer": [{"path": "/bin/true"}]}), "hooks.startContainer"),
             (|v| v["hooks"] = json!({"prestart": [{"path": "bin/true"}]}), "hooks.prestart[0].path"),
             (|v| v["hooks"] = json!({"poststop": [{"path": "/bin/true", "timeout": 0}]}), "hooks.poststop[0].timeout"),
             (|v| v["annotations"] = json!({"": "x"}), "annotations"),
