@@ -352,6 +352,12 @@ fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {
             }
         }
     }
+    for (name, list) in [("uidMappings", linux.uid_mappings()), ("gidMappings", linux.gid_mappings())] {
+        bounded(&format!("linux.{name}"), list.as_ref())?;
+        if list.as_ref().is_some_and(|list| !list.is_empty()) {
+            ignored.push(format!("linux.{name}: all ids are the sandbox's own"));
+        }
+    }
     bounded("linux.devices", linux.devices().as_ref())?;
     if allows_all_devices(linux) {
         if linux.devices().as_ref().is_some_and(|list| !list.is_empty()) {

@@ -225,6 +225,13 @@ joined_network() {
     rt run -d -b b it-n1 </dev/null >o 2>&1; soon ip netns exec "it-$MARK" busybox wget -qO got http://10.9.8.7/; eq "$(cat got)" there
     eq "$(cat o)" "net:[$(stat -Lc %i "/run/netns/it-$MARK")]"; down it-n1
 }
+home_default() { # where nobody says one, it is that of the user
+    local u; for u in 0:0 5:5 65534:65534; do
+        bundle b --root "$PWD/rootfs" --set /process/env '["PATH=/bin:/usr/bin"]' --user $u -- sh -c 'echo $HOME'
+        eq "$(rt run -b b it-m1 </dev/null)" "$(awk -F: -v u=${u%:*} '$3 == u { h = $6 } END { print h ? h : "/" }' rootfs/etc/passwd)"
+    done
+    up it-m2; process '{"args": ["sh", "-c", "echo $HOME"], "env": ["PATH=/bin:/usr/bin"], "user": {"uid": 7, "gid": 7}}'; eq "$(rt exec -p p.json it-m2)" /; down it-m2
+}
 sysctls() {
     bundle b --root "$PWD/rootfs" --set /linux/sysctl '{"net.ipv4.ip_unprivileged_port_start": "99", "kernel.msgmax": "4242"}' -- sh -c 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/msgmax'
     eq "$(rt run -b b it-y1 </dev/null | tr '\n' ' ')" '99 4242 '
@@ -335,7 +342,7 @@ spec_rootless() { rt spec --rootless; python3 -c 'import json; c=json.load(open(
 
 step exec-codes exec-output exec-input exec-many exec-shares exec-flags exec-process exec-detached exec-end-of-output exec-background \
     exec-errors exec-stopped exec-created exec-killed exec-ends-with-init exec-signals exec-cgroup exec-terminal exec-terminal-signal run-terminal exec-job-control \
-    exec-sub-cgroup hooks-of-every-stage hooks-that-fail joined-network sysctls
+    exec-sub-cgroup hooks-of-every-stage hooks-that-fail joined-network sysctls home-default
 only_rsc hooks-that-fail-words
 only_rsc exec-namespaces exec-unprivileged-fds
 step ps-json ps-table ps-stopped pause-resume pause-often pause-delete pause-kill pause-nobody kill-all kill-errors update-flags update-resources \

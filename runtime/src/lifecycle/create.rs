@@ -15,7 +15,7 @@ use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage, hooks};
 
 use super::control::{self, Channel, FromSupervisor};
 use super::terminal::Pty;
-use super::{CreateOptions, LifecycleError, delete, sysctl};
+use super::{CreateOptions, LifecycleError, delete, environment, sysctl};
 use crate::cli::{Context, settings, time};
 use crate::jail::{self, JailConfig};
 use crate::supervisor::{self, Seat, sandbox};
@@ -207,6 +207,10 @@ pub(super) fn own(number: i32) -> Option<OwnedFd> {
 fn jail_config(bundle: &Bundle) -> JailConfig {
     let (host_uid, host_gid) = JailConfig::host_ids();
     let process = bundle.spec.process().as_ref();
+    let root = match &bundle.root {
+        RootSource::Directory(path) => Some(path.as_path()),
+        RootSource::Export(_) => None,
+    };
     let user = process.map(|process| process.user().clone()).unwrap_or_default();
     JailConfig {
         uid: user.uid(),
@@ -216,7 +220,7 @@ fn jail_config(bundle: &Bundle) -> JailConfig {
         network: sandbox::network(&bundle.spec).and_then(sandbox::existing),
         rlimits: process.map(sandbox::host_limits).unwrap_or_default(),
         args: sandbox::c_strings(process.and_then(|process| process.args().as_ref())),
-        env: sandbox::c_strings(process.and_then(|process| process.env().as_ref())),
+        env: environment::of(process, root),
     }
 }
 

@@ -20,7 +20,7 @@ use rsc_oci::{ProcessId, Record, Status};
 use super::control::{Conversation, Reply, Request};
 use super::create::{adjust_oom_score, own};
 use super::terminal::{Pty, Relay};
-use super::{LifecycleError, run, watcher};
+use super::{LifecycleError, environment, run, watcher};
 use crate::cli::Context;
 use crate::jail::{self, JailConfig};
 use crate::supervisor::sandbox;
@@ -192,6 +192,9 @@ impl New<'_> {
     fn start(&self, stdio: [Option<OwnedFd>; 3]) -> Result<i32, LifecycleError> {
         let process = self.process;
         let (host_uid, host_gid) = JailConfig::host_ids();
+        let rootfs = Path::new(&self.record.rootfs);
+        // Else it is an export of the sentry.
+        let root = rootfs.is_absolute().then_some(rootfs);
         let config = JailConfig {
             uid: 0,
             gid: 0,
@@ -200,7 +203,11 @@ impl New<'_> {
             network: None,
             rlimits: sandbox::host_limits(process),
             args: sandbox::c_strings(process.args().as_ref()),
-            env: sandbox::c_strings(process.env().as_ref()),
+            // A hook has nothing but its own.
+            env: match self.program {
+                Some(_) => sandbox::c_strings(process.env().as_ref()),
+                None => environment::of(Some(process), root),
+            },
         };
         let jailed = |error: jail::JailError| LifecycleError::Start(error.to_string());
         let controlling = stdio.first().and_then(Option::as_ref).filter(|_| self.terminal).map(AsFd::as_fd);

@@ -4,6 +4,7 @@
 pub mod control;
 pub mod create;
 pub mod delete;
+mod environment;
 pub mod events;
 pub mod exec;
 pub mod kill;
