@@ -249,7 +249,11 @@ mod tests {
             (|v| v["annotations"] = json!({"": "x"}), "annotations"),
             (|v| v["annotations"] = json!({"dev.rsc.rootfs": "sentry:x"}), "dev.rsc.rootfs"),
             (|v| v["linux"]["namespaces"][0]["type"] = json!("foo"), "linux.namespaces[0].type"),
-            (|v| v["linux"]["namespaces"][0]["path"] = json!("/proc/1/ns/pid"), "linux.namespaces[0].path"),
+            (|v| v["linux"]["namespaces"][0]["path"] = json!("/proc/1/ns/none"), "linux.namespaces[0].path"),
+            (
+                |v| v["linux"]["namespaces"][0] = json!({"type": "user", "path": "/proc/1/ns/user"}),
+                "linux.namespaces[0].path",
+            ),
             (
                 |v| {
                     let one = v["linux"]["namespaces"][0].clone();

@@ -8,6 +8,7 @@ mod stats;
 pub use freezer::{freeze, is_frozen, thaw};
 pub use stats::{OomSource, oom_source, stats};
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -24,6 +25,8 @@ use crate::process::ProcessId;
 const CONTROLLERS: [&str; 9] = ["freezer", "pids", "memory", "cpu", "cpuacct", "cpuset", "devices", "blkio", "hugetlb"];
 /// Version 2 controllers that it uses.
 const UNIFIED: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
+/// Version 1 controllers in which those who serve a container have a cgroup.
+const BESIDE: [&str; 3] = ["memory", "cpu", "cpuacct"];
 /// So many containers of one id can have a cgroup each.
 const NAMES: u32 = 1000;
 /// A cgroup whose processes were killed may stay busy this long.
@@ -220,6 +223,33 @@ impl Cgroups {
         Ok(current)
     }
 
+    /// Makes a cgroup beside the container's own for what serves it: `rsc-` and the own one's name. What limits, freezes or kills the
+    /// container is not to meet that; what is above both holds for both. Only where processor time and memory are accounted.
+    pub fn make_beside(&self) -> Result<Beside, CgroupError> {
+        let mut beside = Beside::default();
+        for leaf in &self.leaves {
+            let accounts = leaf.unified || BESIDE.iter().any(|name| leaf.has(name));
+            let (Some(parent), Some(name)) = (leaf.path.parent(), leaf.path.file_name()) else { continue };
+            if !accounts {
+                continue;
+            }
+            let mut own = OsString::from("rsc-");
+            own.push(name);
+            let dir = parent.join(own);
+            match fs::create_dir(&dir) {
+                // One that was left behind, or that is used by a container of the same name elsewhere: it is nobody's limit.
+                Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(problem) => {
+                    let _ = remove(&beside.dirs);
+                    return Err(error(&dir, "creating")(problem));
+                }
+                Ok(()) => {}
+            }
+            beside.dirs.push(dir);
+        }
+        Ok(beside)
+    }
+
     /// The cgroups of a container that exists, from its record.
     pub fn existing(leaves: &[Leaf]) -> Self {
         Self { made: Vec::new(), leaves: leaves.to_vec() }
@@ -281,6 +311,49 @@ impl Cgroups {
             setting.apply()?;
         }
         Ok(())
+    }
+}
+
+/// The folders of what serves a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Beside {
+    dirs: Vec<PathBuf>,
+}
+
+impl Beside {
+    /// Puts the calling process into them, and with it what it will start.
+    pub fn enter(&self) -> Result<(), CgroupError> {
+        self.dirs.iter().try_for_each(|dir| {
+            let file = dir.join("cgroup.procs");
+            fs::write(&file, "0").map_err(error(&file, "entering"))
+        })
+    }
+
+    /// Moves the processes in them to another container's.
+    pub fn move_to(&self, other: &Self) {
+        for dir in &self.dirs {
+            let device = identity(dir).map(|(device, _)| device);
+            let Some(to) = other.dirs.iter().find(|to| identity(to).map(|(device, _)| device) == device) else {
+                continue;
+            };
+            // What is started meanwhile is seen the next time; nobody starts this many.
+            for _ in 0..16 {
+                let processes = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+                if processes.is_empty() {
+                    break;
+                }
+                for process in processes.lines() {
+                    // It may have ended.
+                    let _ = fs::write(to.join("cgroup.procs"), process);
+                }
+            }
+        }
+    }
+
+    /// Removes them, once what is in them has ended.
+    pub fn remove(&self) -> Result<(), CgroupError> {
+        remove(&self.dirs)
     }
 }
 
@@ -361,6 +434,26 @@ mod tests {
         assert_eq!(found.v1.len(), 2);
         assert_eq!(found.v2, Some(PathBuf::from("/sys/fs/cgroup/unified")));
         assert_eq!(Hierarchies::parse("garbage\n - \n a - cgroup2"), Hierarchies::default());
+    }
+
+    #[test]
+    fn those_who_serve_are_beside() {
+        let tree = tempfile::tempdir().unwrap();
+        let leaf = |name: &str, controller: &str| Leaf {
+            path: tree.path().join(name),
+            controllers: vec![controller.to_owned()],
+            unified: false,
+        };
+        let one = Cgroups { made: Vec::new(), leaves: vec![leaf("one", "memory"), leaf("one", "freezer")] };
+        let two = Cgroups { made: Vec::new(), leaves: vec![leaf("two", "memory")] };
+        let (one, two) = (one.make_beside().unwrap(), two.make_beside().unwrap());
+        assert_eq!(one.dirs, [tree.path().join("rsc-one")]);
+        fs::write(one.dirs[0].join("cgroup.procs"), "7\n").unwrap();
+        one.move_to(&two);
+        assert_eq!(fs::read_to_string(two.dirs[0].join("cgroup.procs")).unwrap(), "7");
+        fs::remove_file(one.dirs[0].join("cgroup.procs")).unwrap();
+        one.remove().unwrap();
+        assert!(!tree.path().join("rsc-one").exists());
     }
 
     #[test]

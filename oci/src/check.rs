@@ -344,8 +344,19 @@ fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {
         }
         seen.push(namespace.typ());
         if let Some(path) = namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
-            if namespace.typ() != LinuxNamespaceType::Network {
-                return unsupported(format!("{property}.path"));
+            let joinable = matches!(
+                namespace.typ(),
+                LinuxNamespaceType::Pid
+                    | LinuxNamespaceType::Network
+                    | LinuxNamespaceType::Ipc
+                    | LinuxNamespaceType::Uts
+                    | LinuxNamespaceType::Cgroup
+            );
+            if !joinable {
+                return wrong(
+                    format!("{property}.path"),
+                    format!("joining a {} namespace is not supported; remove it", namespace.typ()),
+                );
             }
             if !path.is_absolute() || !path.exists() {
                 return wrong(format!("{property}.path"), format!("{} is not a namespace", path.display()));

@@ -16,7 +16,7 @@ use oci_spec::runtime::Hooks;
 use serde::{Deserialize, Serialize};
 
 use crate::annotations::{Loss, Placement, Platform};
-use crate::cgroups::{Leaf, is_frozen};
+use crate::cgroups::{Beside, Leaf, is_frozen};
 use crate::id::ContainerId;
 use crate::json::one_line;
 use crate::process::ProcessId;
@@ -118,13 +118,25 @@ pub struct Record {
     pub init: Option<ProcessId>,
     /// The supervisor.
     pub supervisor: Option<ProcessId>,
-    /// The private sentry and the gofers.
+    /// The gofers, and brokers of internet sockets.
     pub helpers: Vec<ProcessId>,
+    /// The private sentry, its own or that of a container whose namespaces it joined.
+    #[serde(default)]
+    pub sentry: Option<ProcessId>,
+    /// Secret keys of its namespaces, by their names in `/proc/PID/ns`: those who say the same share them in the sentry.
+    #[serde(default)]
+    pub namespaces: BTreeMap<String, String>,
     /// Folders of cgroups that were made for it, deepest first in each hierarchy.
     pub cgroups: Vec<PathBuf>,
     /// Its own folder in each hierarchy, made for it or not.
     #[serde(default)]
     pub leaves: Vec<Leaf>,
+    /// The cgroups of its supervisor, private sentry and gofers.
+    #[serde(default)]
+    pub beside: Beside,
+    /// Its init is not the first process of its pid namespace, and does not take all others along.
+    #[serde(default)]
+    pub joins_pids: bool,
     /// Hooks that are still to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Hooks>,
@@ -403,8 +415,12 @@ mod tests {
             init: ProcessId::myself(),
             supervisor: None,
             helpers: Vec::new(),
+            sentry: None,
+            namespaces: BTreeMap::new(),
             cgroups: Vec::new(),
             leaves: Vec::new(),
+            beside: Beside::default(),
+            joins_pids: false,
             hooks: None,
             settings: Settings {
                 sentry: None,

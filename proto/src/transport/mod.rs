@@ -5,6 +5,7 @@
 
 mod auth;
 mod dial;
+pub mod door;
 mod listen;
 mod peer;
 mod stream;
@@ -24,7 +25,7 @@ pub use unix::UnixIo;
 pub use url::{SentryUrl, UrlError};
 
 /// The version of the session protocol. Both sides must speak the same one.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Longest message, either way, in bytes.
 pub const MAX_MESSAGE: usize = 8 << 20;

@@ -125,7 +125,9 @@ impl Engine {
                     _ => error(libc::EFAULT),
                 }
             }
-            Some(answer::Outcome::Native(native)) if table::native_permitted(call.nr, &call.args, false) => {
+            Some(answer::Outcome::Native(native))
+                if table::native_permitted(call.nr, &call.args, false) && self.names_only_own(call) =>
+            {
                 answer::Outcome::Native(*native)
             }
             Some(answer::Outcome::Exec(exec)) if self.may_exec(call) => answer::Outcome::Exec(exec.clone()),

@@ -19,10 +19,12 @@ mod signals;
 mod sigsys;
 mod stack;
 mod stops;
+mod strangers;
 mod task;
 
 pub use drive::{drive, listen};
 pub use observe::{CallRecord, Column, Counters, Observer, Outcome};
+pub use procfs::name_of;
 
 use crate::{jail::loader::TRANSIENT_FDS, platform::Attached, sys::ptrace};
 use join::Joining;
@@ -65,6 +67,8 @@ pub struct Options {
     pub park_after: Duration,
     /// Keep what the observer needs to print calls: their input.
     pub record: bool,
+    /// The workload's pid namespace has other processes in it: it may see them, and do nothing to them.
+    pub strangers: bool,
     /// The program to start: `argv[0]`.
     pub program: Vec<u8>,
     /// Directories to look for it in when it has no slash: `PATH`, separated by colons.
@@ -80,6 +84,7 @@ impl Options {
         Options {
             park_after: Duration::from_millis(4),
             record: false,
+            strangers: false,
             program: program.to_vec(),
             path: path.unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").to_vec(),
             host_namespaces: Vec::new(),
@@ -152,7 +157,9 @@ impl Engine {
         observer: Box<dyn Observer>,
     ) -> Engine {
         let listener = Rc::new(attached.listener);
-        let init = Task::new(attached.init, attached.init, 1, 1, State::Held, Rc::clone(&listener));
+        // One that has ended meanwhile needs no name.
+        let name = name_of(attached.init).unwrap_or(1);
+        let init = Task::new(attached.init, attached.init, name, name, State::Held, Rc::clone(&listener));
         Engine {
             upstream,
             files,
@@ -162,7 +169,7 @@ impl Engine {
             native_pause: attached.native_pause,
             init: attached.init,
             tasks: [(attached.init, init)].into(),
-            names: [(1, attached.init)].into(),
+            names: [(name, attached.init)].into(),
             embryos: HashMap::new(),
             calls: HashMap::new(),
             exits: HashMap::new(),
@@ -220,7 +227,11 @@ impl Engine {
     /// Kills the whole workload, whatever state it is in.
     pub fn kill(&mut self) {
         self.release_exits();
-        let _ = crate::sys::process::kill(self.init, libc::SIGKILL);
+        // Where init is not the first in its namespace, its end is nobody else's.
+        let groups: HashSet<i32> = self.tasks.values().map(|task| task.tgid).chain([self.init]).collect();
+        for group in groups {
+            let _ = crate::sys::process::kill(group, libc::SIGKILL);
+        }
     }
 
     /// The session is gone for good.

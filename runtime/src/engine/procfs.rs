@@ -3,7 +3,7 @@
 use std::fs;
 
 /// A task's tid in its own pid namespace. `None`: it is gone.
-pub(super) fn name_of(tid: i32) -> Option<u32> {
+pub fn name_of(tid: i32) -> Option<u32> {
     field(&fs::read_to_string(format!("/proc/{tid}/status")).ok()?, "NSpid:")?
         .split_whitespace()
         .next_back()?

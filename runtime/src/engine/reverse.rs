@@ -93,19 +93,24 @@ impl Engine {
             "schedstat",
             "oom_score",
         ];
-        let Some(tid) = self.names.get(&name) else { return (-i64::from(libc::ESRCH), Bytes::new()) };
+        let Some(tid) = self.names.get(&name) else { return self.stranger_info(name, what) };
         if let Some(namespace) = what.strip_prefix("ns/") {
             return self.namespace(*tid, namespace);
         }
         if !FILES.contains(&what) {
             return (-i64::from(libc::EINVAL), Bytes::new());
         }
-        match fs::read(format!("/proc/{tid}/{what}")) {
-            Ok(mut data) => {
-                data.truncate(PROC_MAX);
-                (data.len() as i64, data.into())
-            }
-            Err(error) => (-i64::from(error.raw_os_error().unwrap_or(libc::EIO)), Bytes::new()),
+        read_proc(&format!("/proc/{tid}/{what}"))
+    }
+}
+
+/// A file of `/proc`, or the errno of reading it.
+pub(super) fn read_proc(path: &str) -> (i64, Bytes) {
+    match fs::read(path) {
+        Ok(mut data) => {
+            data.truncate(PROC_MAX);
+            (data.len() as i64, data.into())
         }
+        Err(error) => (-i64::from(error.raw_os_error().unwrap_or(libc::EIO)), Bytes::new()),
     }
 }

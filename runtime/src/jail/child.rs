@@ -1,6 +1,6 @@
 //! What the new process does to itself, in order, from its first instruction to the loader.
 
-use super::{JailConfig, loader::LOADER_FD};
+use super::{JailConfig, Kind, loader::LOADER_FD};
 use crate::sys::{host, process, seccomp};
 use nix::{
     errno::Errno,
@@ -9,7 +9,7 @@ use nix::{
         signal::{SigSet, SigmaskHow, Signal},
         socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket},
     },
-    unistd::{Gid, Uid, chdir, pivot_root, setgroups, setresgid, setresuid, setsid},
+    unistd::{Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid, setresuid, setsid},
 };
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -73,8 +73,11 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry
     step("become dumpable", process::prctl(libc::PR_SET_DUMPABLE, 1))?;
     match entry {
         Entry::First => {
-            if config.network.is_none() {
+            if config.owns(Kind::Network) {
                 step("bring the loopback interface up", raise_loopback())?;
+            }
+            if config.owns(Kind::Uts) && !config.hostname.is_empty() {
+                step("set the host name", sethostname(&config.hostname))?;
             }
             empty_root()?;
         }

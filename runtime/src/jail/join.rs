@@ -36,7 +36,8 @@ pub fn enter(config: &JailConfig, init: i32) -> Result<Joiner, JailError> {
         }
         Forked::Parent(pid) => {
             drop(theirs);
-            let go_between = Jail { pid, control: ours, rlimits: config.rlimits.clone() };
+            let rlimits = config.rlimits.clone();
+            let go_between = Jail { pid, control: ours, rlimits, names: Default::default() };
             let word = read_report(&go_between);
             let _ = waitpid(Pid::from_raw(pid), None);
             let word = String::from_utf8_lossy(&word?).into_owned();

@@ -8,15 +8,19 @@
 mod child;
 mod join;
 pub(crate) mod loader;
+pub mod namespaces;
 
 pub use join::{Joiner, enter};
+pub use namespaces::{Joined, Kind};
 
 use crate::sys::process::{self, Forked};
+use namespaces::Visit;
 use nix::{
     errno::Errno,
-    sched::{CloneFlags, setns},
+    sched::CloneFlags,
     sys::{
         socket::{AddressFamily, SockFlag, SockType, recv, send, socketpair},
+        utsname::uname,
         wait::waitpid,
     },
     unistd::{Pid, getegid, geteuid},
@@ -39,8 +43,10 @@ pub struct JailConfig {
     pub host_uid: u32,
     /// See `host_uid`.
     pub host_gid: u32,
-    /// The network namespace to be in; none: one of its own, with nothing but a loopback interface.
-    pub network: Option<PathBuf>,
+    /// Namespaces to be in; all others are its own, a network namespace with nothing but a loopback interface.
+    pub joined: Vec<Joined>,
+    /// The host name in a namespace of its own, where other tools see it; empty: whatever it is.
+    pub hostname: String,
     /// Host limits: resource, soft, hard. Only STACK, AS, DATA, MEMLOCK, CPU and NPROC belong here.
     pub rlimits: Vec<(u32, u64, u64)>,
     /// The program and its arguments; at least one.
@@ -50,6 +56,22 @@ pub struct JailConfig {
 }
 
 impl JailConfig {
+    /// The namespaces which the jail makes.
+    fn fresh(&self) -> CloneFlags {
+        let all = CloneFlags::CLONE_NEWUSER
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWNET
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS;
+        self.joined.iter().fold(all, |fresh, it| fresh - it.kind.flag())
+    }
+
+    /// Whether it has a namespace of this kind of its own.
+    pub(crate) fn owns(&self, kind: Kind) -> bool {
+        self.fresh().contains(kind.flag())
+    }
+
     /// The ids outside for the calling user: `nobody` for root, the caller's own otherwise.
     pub fn host_ids() -> (u32, u32) {
         let own = (geteuid().as_raw(), getegid().as_raw());
@@ -81,6 +103,8 @@ pub struct Jail {
     pub control: OwnedFd,
     /// Limits which the supervisor sets once the jail is in the loader.
     pub(crate) rlimits: Vec<(u32, u64, u64)>,
+    /// What its namespace of names said when it was made: host and domain name.
+    pub names: (String, String),
 }
 
 impl Jail {
@@ -99,9 +123,11 @@ pub enum JailError {
         "cannot make the jail's namespaces (user, pid, mount, network, ipc, uts): {0}; are unprivileged user namespaces allowed on this host?"
     )]
     Namespaces(Errno),
-    /// A network namespace can't be entered.
-    #[error("cannot enter the network namespace {path}: {error}", path = .path.display())]
-    Network {
+    /// A namespace can't be entered.
+    #[error("cannot join the {kind} namespace {path}: {error}", path = .path.display())]
+    Join {
+        /// What it is, as in `/proc/PID/ns`.
+        kind: &'static str,
         /// Where it is.
         path: PathBuf,
         /// What opening or entering it said.
@@ -141,23 +167,14 @@ pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
     let loader = loader::memfd().map_err(host("make the loader's memory file"))?;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(host("make a socket pair"))?;
-    let namespaces =
-        libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    let forked = match &config.network {
-        None => process::fork_into(namespaces | libc::CLONE_NEWNET),
-        Some(path) => {
-            let refused = |error| JailError::Network { path: path.clone(), error };
-            // The child could not enter it any more: its user namespace has no rights there.
-            let back = fs::File::open("/proc/self/ns/net").map_err(refused)?;
-            let enter = |to: &fs::File| setns(to, CloneFlags::CLONE_NEWNET).map_err(|errno| refused(errno.into()));
-            enter(&fs::File::open(path).map_err(refused)?)?;
-            let forked = process::fork_into(namespaces);
-            if !matches!(forked, Ok(Forked::Child)) {
-                enter(&back)?;
-            }
-            forked
-        }
-    };
+    let visit = Visit::enter(&config.joined)?;
+    let names = uname().map(|names| {
+        (names.nodename().to_string_lossy().into_owned(), names.domainname().to_string_lossy().into_owned())
+    });
+    let forked = process::fork_into(config.fresh().bits());
+    if !matches!(forked, Ok(Forked::Child)) {
+        visit.leave()?;
+    }
     match forked.map_err(JailError::Namespaces)? {
         Forked::Child => {
             drop(ours);
@@ -165,7 +182,8 @@ pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
         }
         Forked::Parent(pid) => {
             drop(theirs);
-            let jail = Jail { pid, control: ours, rlimits: config.rlimits.clone() };
+            let names = names.unwrap_or_default();
+            let jail = Jail { pid, control: ours, rlimits: config.rlimits.clone(), names };
             match prepare(config, &jail) {
                 Ok(()) => Ok(jail),
                 Err(error) => {

@@ -48,6 +48,8 @@ pub enum Request {
         /// Its pid on the host.
         pid: i32,
     },
+    /// Pass the socket that comes along to the private sentry: a door for the supervisor of a container that shares it.
+    Share,
     /// What a connection's end means.
     #[serde(skip)]
     Abandon {
@@ -76,6 +78,8 @@ pub enum Reply {
 pub enum FromSupervisor {
     /// A process was started that must end with the container.
     Helper(i32),
+    /// The private sentry was started.
+    Sentry(i32),
     /// Init is held ready for `start`.
     Ready,
     /// The workload's program is not there.

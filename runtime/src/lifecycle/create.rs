@@ -8,16 +8,17 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rsc_oci::cgroups::{Cgroups, Hierarchies};
+use rsc_oci::cgroups::{Beside, Cgroups, Hierarchies};
 use rsc_oci::spec::Process;
 use rsc_oci::state::{Locked, write_atomically};
 use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage, hooks};
 
 use super::control::{self, Channel, FromSupervisor};
+use super::neighbours::{Host, Neighbours};
 use super::terminal::Pty;
 use super::{CreateOptions, LifecycleError, delete, environment, sysctl};
 use crate::cli::{Context, settings, time};
-use crate::jail::{self, JailConfig};
+use crate::jail::{self, JailConfig, Kind};
 use crate::supervisor::{self, Seat, sandbox};
 use crate::sys::host;
 use crate::sys::process::{Forked, exit_now, fork_into};
@@ -89,8 +90,12 @@ fn first_record(context: &Context, options: &CreateOptions, bundle: &Bundle) -> 
         init: None,
         supervisor: None,
         helpers: Vec::new(),
+        sentry: None,
+        namespaces: BTreeMap::new(),
         cgroups: Vec::new(),
         leaves: Vec::new(),
+        beside: Beside::default(),
+        joins_pids: false,
         hooks: bundle.spec.hooks().clone(),
         settings: settings::resolve(&context.global, &bundle.annotations, &options.config),
     }
@@ -105,6 +110,7 @@ fn make(
     terminal: bool,
 ) -> Result<Option<OwnedFd>, LifecycleError> {
     locked.save(record)?;
+    let (shared, host) = neighbours(context, bundle, locked, record)?;
     let cgroups = make_cgroups(context, bundle, locked, record)?;
     let (stdio, master) = stdio(options, bundle, terminal)?;
     let listener = control::listen_in(locked.dir())
@@ -123,6 +129,10 @@ fn make(
         bundle: bundle.clone(),
         settings: record.settings.clone(),
         dir: locked.dir().to_owned(),
+        namespaces: record.namespaces.clone(),
+        beside: record.beside.clone(),
+        shared,
+        host: host.map(|host| host.dir),
         stdio,
         terminal,
         listener,
@@ -143,6 +153,36 @@ fn make(
             .map_err(LifecycleError::io("writing", path.display().to_string()))?;
     }
     Ok(master)
+}
+
+/// Finds out with whom it will share namespaces; then their sentry is its own, whatever was asked for.
+fn neighbours(
+    context: &Context,
+    bundle: &Bundle,
+    locked: &Locked,
+    record: &mut Record,
+) -> Result<(Vec<Kind>, Option<Host>), LifecycleError> {
+    let joined = sandbox::joined(&bundle.spec);
+    let Neighbours { keys, shared, host } = Neighbours::find(&context.store, &record.id, &joined)?;
+    record.namespaces = keys;
+    record.joins_pids = joined.iter().any(|it| it.kind == Kind::Pid);
+    if let Some(host) = &host {
+        let (own, theirs) = (&mut record.settings, &host.record.settings);
+        if own.sentry != theirs.sentry {
+            tracing::info!("container {}: the sentry is that of container {}", record.id, host.record.id);
+        }
+        own.sentry.clone_from(&theirs.sentry);
+        own.token_file.clone_from(&theirs.token_file);
+        own.tls_ca.clone_from(&theirs.tls_ca);
+        own.tls_cert.clone_from(&theirs.tls_cert);
+        own.tls_key.clone_from(&theirs.tls_key);
+        if own.sentry.is_none() {
+            record.sentry = host.record.sentry;
+            host.mark(locked.dir())?;
+        }
+    }
+    locked.save(record)?;
+    Ok((shared, host.filter(|_| record.settings.sentry.is_none())))
 }
 
 fn make_cgroups(
@@ -167,6 +207,12 @@ fn make_cgroups(
     };
     record.cgroups = cgroups.made().to_vec();
     record.leaves = cgroups.leaves().to_vec();
+    locked.save(record)?;
+    match cgroups.make_beside() {
+        Ok(beside) => record.beside = beside,
+        // What serves it stays where we are.
+        Err(error) => tracing::warn!("container {}: {error}", record.id),
+    }
     locked.save(record)?;
     if let Some(resources) = resources {
         cgroups.limit(resources)?;
@@ -217,7 +263,8 @@ fn jail_config(bundle: &Bundle) -> JailConfig {
         gid: user.gid(),
         host_uid,
         host_gid,
-        network: sandbox::network(&bundle.spec).and_then(sandbox::existing),
+        joined: sandbox::joined(&bundle.spec),
+        hostname: bundle.spec.hostname().clone().unwrap_or_default(),
         rlimits: process.map(sandbox::host_limits).unwrap_or_default(),
         args: sandbox::c_strings(process.and_then(|process| process.args().as_ref())),
         env: environment::of(process, root),
@@ -258,6 +305,7 @@ fn await_ready(channel: &Channel, record: &mut Record) -> Result<(), LifecycleEr
         let message = channel.receive::<FromSupervisor>();
         match message.map_err(LifecycleError::io("hearing from", "the supervisor"))? {
             Some((FromSupervisor::Helper(pid), _)) => record.helpers.extend(ProcessId::of(pid)),
+            Some((FromSupervisor::Sentry(pid), _)) => record.sentry = ProcessId::of(pid),
             Some((FromSupervisor::Ready, _)) => return Ok(()),
             Some((FromSupervisor::ProgramMissing(problem), _)) => return Err(LifecycleError::ProgramMissing(problem)),
             Some((FromSupervisor::ProgramUnusable(problem), _)) => {

@@ -11,7 +11,7 @@ use rsc_oci::process::Life;
 use rsc_oci::state::{Locked, StateError};
 use rsc_oci::{ProcessId, Record, Status, Store, cgroups, hooks, signal};
 
-use super::LifecycleError;
+use super::{LifecycleError, neighbours};
 
 /// The supervisor may take this long to tell the sentry of the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -66,6 +66,14 @@ pub fn destroy(locked: Locked, record: &Record) -> Result<(), LifecycleError> {
     for helper in &record.helpers {
         end(*helper, KILLED)?;
     }
+    if let Some(sentry) = record.sentry {
+        match neighbours::others_at(&locked, record).first() {
+            // It goes on without this container, and where it is accounted from now on is with another one.
+            Some(other) => record.beside.move_to(&other.beside),
+            None => end(sentry, KILLED)?,
+        }
+    }
+    record.beside.remove()?;
     cgroups::remove(&record.cgroups)?;
     locked.remove()?;
     if let Err(error) = hooks::run(record, hooks::Moment::Poststop) {

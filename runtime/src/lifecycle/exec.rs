@@ -200,7 +200,8 @@ impl New<'_> {
             gid: 0,
             host_uid,
             host_gid,
-            network: None,
+            joined: Vec::new(),
+            hostname: String::new(),
             rlimits: sandbox::host_limits(process),
             args: sandbox::c_strings(process.args().as_ref()),
             // A hook has nothing but its own.

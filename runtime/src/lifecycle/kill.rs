@@ -2,9 +2,17 @@
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use rsc_oci::{Status, Store, cgroups, signal};
+use rsc_oci::{Record, Status, Store, cgroups, signal};
 
 use super::LifecycleError;
+
+/// Kills what is left in a container's cgroup.
+pub(super) fn kill_rest(record: &Record) -> Result<(), LifecycleError> {
+    for process in cgroups::processes(&record.leaves) {
+        process.kill_hard().map_err(LifecycleError::io("killing", format!("process {}", process.pid)))?;
+    }
+    Ok(())
+}
 
 /// Sends `signal` (a number or a name).
 pub fn kill(store: &Store, id: &str, signal: &str, all: bool) -> Result<(), LifecycleError> {

@@ -8,6 +8,7 @@ mod environment;
 pub mod events;
 pub mod exec;
 pub mod kill;
+pub mod neighbours;
 pub mod pause;
 pub mod ps;
 pub mod run;

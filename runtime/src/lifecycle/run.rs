@@ -13,7 +13,7 @@ use rsc_oci::{ProcessId, signal};
 
 use super::create::{self, Created};
 use super::terminal::Relay;
-use super::{CreateOptions, LifecycleError, delete, start};
+use super::{CreateOptions, LifecycleError, delete, kill, start};
 use crate::cli::Context;
 
 /// After init's end the supervisor may take this long to bring everything to its end.
@@ -46,6 +46,10 @@ pub fn run(context: &Context, options: &CreateOptions, detach: bool, keep: bool)
         return Ok(0);
     }
     let status = wait(init, &signals, relay.as_mut());
+    if record.joins_pids {
+        // As runc: they do not end with it by themselves.
+        kill::kill_rest(&record)?;
+    }
     if let Some(supervisor) = record.supervisor
         && !delete::wait(supervisor, FAREWELL)
     {

@@ -10,6 +10,7 @@ use nix::unistd::{Pid, geteuid};
 use rsc_oci::spec::Spec;
 
 use super::LifecycleError;
+use crate::jail::Kind;
 use crate::supervisor::sandbox;
 use crate::sys::host;
 use crate::sys::process::{self, Forked, exit_now, fork_into};
@@ -18,7 +19,7 @@ use crate::sys::process::{self, Forked, exit_now, fork_into};
 pub(super) fn apply(spec: &Spec, init: i32) -> Result<(), LifecycleError> {
     let all = spec.linux().as_ref().and_then(|linux| linux.sysctl().as_ref());
     let net: Vec<_> = all.into_iter().flatten().filter(|(name, _)| name.starts_with("net.")).collect();
-    if net.is_empty() || sandbox::network(spec).is_none() {
+    if net.is_empty() || sandbox::namespace(spec, Kind::Network).is_none() {
         return Ok(());
     }
     let failed = || LifecycleError::io("setting linux.sysctl of", "the container's network");

@@ -12,6 +12,7 @@ pub use attach::ConnectError;
 use attach::{Connection, Hail, Reconnect};
 use futures_util::{FutureExt as _, Stream as _};
 use rsc_proto::link::{Limits, Port};
+use rsc_proto::transport::door::GuestToken;
 use rsc_proto::transport::{Dialer, UnixIo, is_violation};
 use rsc_proto::v1::{Down, Goodbye, Ping, Pong, Sandbox, Welcome, down, up};
 use std::os::unix::net::UnixStream;
@@ -30,6 +31,8 @@ pub struct SessionConfig {
     /// Sockets of the gofers named in `sandbox.gofers`, in that order, to be relayed to a remote sentry. Empty for an embedded
     /// one, which got them as descriptors.
     pub gofers: Vec<UnixStream>,
+    /// Tells a shared private sentry which gofers it got for this session.
+    pub guest: Option<GuestToken>,
     /// How long the connection may be broken before the session is lost.
     pub loss_grace: Duration,
     /// A connection is pinged after this long without a frame, and given up after three times as long.
@@ -43,6 +46,7 @@ impl SessionConfig {
             dialer,
             sandbox,
             gofers,
+            guest: None,
             loss_grace: Duration::from_secs(30),
             ping_every: Duration::from_secs(5),
         }
@@ -109,10 +113,10 @@ pub struct SessionClient;
 impl SessionClient {
     /// Opens a session. Must be called inside a tokio `LocalRuntime` or `LocalSet`.
     pub async fn connect(config: SessionConfig) -> Result<(SessionHandle, Welcome), ConnectError> {
-        let SessionConfig { dialer, sandbox, gofers, loss_grace, ping_every } = config;
+        let SessionConfig { dialer, sandbox, gofers, guest, loss_grace, ping_every } = config;
         let port = Port::new(Limits::SESSION);
         let mut tasks = JoinSet::new();
-        let mut token = Vec::new();
+        let mut token = guest.map(|guest| guest.to_bytes().to_vec()).unwrap_or_default();
         if !gofers.is_empty() {
             token.resize(32, 0);
             getrandom::fill(&mut token).map_err(|e| ConnectError::Setup(format!("no randomness: {e}")))?;

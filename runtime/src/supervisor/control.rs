@@ -75,7 +75,7 @@ async fn converse(connection: OwnedFd, asked: &mpsc::Sender<Asked>) -> io::Resul
         entering = match (&request, entering) {
             (Request::Enter { pid, .. }, None) => Some(*pid),
             (Request::Release { pid }, Some(entering)) if *pid == entering => None,
-            (Request::Start, None) => None,
+            (Request::Start | Request::Share, None) => None,
             _ => break Ok(()),
         };
         let reply = tokio::select! {

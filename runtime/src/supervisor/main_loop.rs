@@ -3,13 +3,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
+use rsc_gofer::send_descriptor;
 use rsc_oci::{Loss, Placement};
 use rsc_proto::transport::Dialer;
+use rsc_proto::transport::door::Offer;
 use rsc_proto::v1::{Welcome, down};
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
@@ -21,9 +23,10 @@ use super::observer::{Entering, Starting, Watch};
 use super::reverse::Reverse;
 use super::strace::Strace;
 use super::upstream::Upstream;
-use super::{Seat, StartupError, confine, control, home, sandbox, session, terminal};
+use super::{Seat, StartupError, confine, control, home, namespaces, sandbox, session, terminal};
 use crate::arena::Arena;
 use crate::engine::{self, Engine};
+use crate::jail::Kind;
 use crate::lifecycle::control::{FromSupervisor, Reply, Request};
 use crate::lifecycle::state::SESSION;
 use crate::platform::{self, Choice, Platform, filter::Filter};
@@ -66,6 +69,8 @@ struct Supervisor {
     /// The container's program.
     program: Vec<u8>,
     lost: Cell<bool>,
+    /// To the private sentry, for the supervisors of others.
+    door: Option<OwnedFd>,
 }
 
 /// Starts the helpers, opens the session, takes over the jail.
@@ -79,8 +84,10 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     };
     let mut plan = sandbox::plan(&seat.id, &seat.bundle, seat.settings.placement, strace.is_some());
     plan.sandbox.stdio = Stdio::describe(&seat.stdio);
+    namespaces::describe(&seat, &mut plan.sandbox)?;
     let process = plan.sandbox.process.clone().unwrap_or_default();
-    let (session, welcome, donors) = connect(&seat, plan).await?;
+    let strangers = plan.sandbox.host_pids;
+    let (session, welcome, donors, door) = connect(&seat, plan).await?;
     let filter = filter(&seat, platform, &welcome);
     let message = platform::filter_message(&filter)?;
     let attached = platform::attach(&seat.jail, &filter)?;
@@ -95,6 +102,7 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let mut options = engine::Options::new(program, &process.env);
     options.record = strace.is_some();
     options.host_namespaces = sandbox::host_namespaces(&seat.bundle.spec);
+    options.strangers = strangers;
     let (sender, entering) = mpsc::unbounded_channel();
     let watch = Watch { strace: strace.clone(), starting: starting.clone(), entering: sender };
     let engine = Engine::new(attached, options, Box::new(upstream.clone()), Box::new(arena.clone()), Box::new(watch));
@@ -107,11 +115,15 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let program = program.to_vec();
     let lost = Cell::new(false);
     let supervisor =
-        Supervisor { seat, engine, upstream, reverse, strace, starting, entrance, entering, program, lost };
+        Supervisor { seat, engine, upstream, reverse, strace, starting, entrance, entering, program, lost, door };
     Ok((supervisor, session))
 }
 
-async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<(SessionHandle, Welcome, Vec<OwnedFd>), StartupError> {
+#[allow(clippy::type_complexity)] // what a session comes with, taken apart at once
+async fn connect(
+    seat: &Seat,
+    plan: sandbox::Plan,
+) -> Result<(SessionHandle, Welcome, Vec<OwnedFd>, Option<OwnedFd>), StartupError> {
     let dialer = session::dialer(&seat.settings)?;
     home::settle(seat.jail.pid);
     let mut sockets: Vec<OwnedFd> = Vec::new();
@@ -121,15 +133,29 @@ async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<(SessionHandle, Wel
         sockets.push(gofer.socket);
         donors.extend(gofer.donations);
     }
-    let (dialer, relayed) = match dialer {
-        Some(dialer) => (dialer, sockets.into_iter().map(Into::into).collect()),
-        None => {
+    let (mut door, mut guest) = (None, None);
+    let (dialer, relayed) = match (dialer, &seat.host) {
+        (Some(dialer), _) => (dialer, sockets.into_iter().map(Into::into).collect()),
+        (None, None) => {
             let sentry = helpers::sentry(sockets, &net(seat), seat.debug)?;
-            seat.tell(&FromSupervisor::Helper(sentry.pid))?;
+            seat.tell(&FromSupervisor::Sentry(sentry.pid))?;
+            door = Some(sentry.door);
             (Dialer::inherited(sentry.socket), Vec::new())
+        }
+        (None, Some(host)) => {
+            let mut network = None;
+            if !seat.shared.contains(&Kind::Network) {
+                let broker = helpers::broker(&net(seat))?;
+                seat.tell(&FromSupervisor::Helper(broker.pid))?;
+                network = Some(broker.socket);
+            }
+            let place = helpers::join_sentry(host, sockets, network)?;
+            (door, guest) = (Some(place.door), Some(place.token));
+            (Dialer::inherited(place.socket), Vec::new())
         }
     };
     let mut config = SessionConfig::new(dialer, plan.sandbox, relayed);
+    config.guest = guest;
     config.loss_grace = Duration::from_secs(seat.settings.loss_grace);
     let connected = SessionClient::connect(config).await;
     if let Err(ConnectError::Program { reason, missing }) = &connected {
@@ -137,7 +163,7 @@ async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<(SessionHandle, Wel
         seat.tell(&problem(reason.clone()))?;
     }
     let (session, welcome) = connected?;
-    Ok((session, welcome, donors))
+    Ok((session, welcome, donors, door))
 }
 
 fn filter(seat: &Seat, platform: Platform, welcome: &Welcome) -> Filter {
@@ -150,7 +176,7 @@ fn filter(seat: &Seat, platform: Platform, welcome: &Welcome) -> Filter {
 
 /// The network for a private sentry: what the specification's network namespace is.
 fn net(seat: &Seat) -> Net {
-    match sandbox::network(&seat.bundle.spec) {
+    match sandbox::namespace(&seat.bundle.spec, Kind::Network) {
         None => Net::Host,
         // Only somebody with rights in the jail's user namespace could enter that of the jail.
         Some(namespace) if sandbox::existing(namespace).is_none() && !geteuid().is_root() => Net::None,
@@ -267,6 +293,17 @@ impl Supervisor {
         }
     }
 
+    /// Lets another supervisor in at the private sentry.
+    fn share(&self, fds: &[OwnedFd]) -> Reply {
+        let (Some(door), [theirs]) = (&self.door, fds) else {
+            return Reply::Failed("the container has no private sentry".to_owned());
+        };
+        match send_descriptor(door.as_fd(), Offer::Door.number(), theirs.as_fd()) {
+            Ok(()) => Reply::Done,
+            Err(errno) => Reply::Failed(format!("the private sentry does not take another container: {errno}")),
+        }
+    }
+
     fn on_command(&self, asked: Asked) {
         let Asked { request, fds, reply } = asked;
         match request {
@@ -285,6 +322,10 @@ impl Supervisor {
                 self.entrance.enter(Wish { pid, open: stdio, terminal, program, fds }, reply);
             }
             Request::Release { pid } => self.entrance.release(pid, reply),
+            Request::Share => {
+                // The command may have gone away.
+                let _ = reply.send(self.share(&fds));
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod entering;
 mod helpers;
 mod home;
 mod main_loop;
+mod namespaces;
 mod observer;
 mod reverse;
 pub mod sandbox;
@@ -18,6 +19,7 @@ mod strace;
 mod terminal;
 mod upstream;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -26,11 +28,12 @@ use std::path::PathBuf;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{chdir, setsid};
+use rsc_oci::cgroups::Beside;
 use rsc_oci::state::Settings;
 use rsc_oci::{Bundle, ContainerId};
 
 use crate::cli::log::Log;
-use crate::jail::Jail;
+use crate::jail::{Jail, Kind};
 use crate::lifecycle::control::{Channel, FromSupervisor};
 use crate::sys::host;
 
@@ -48,6 +51,14 @@ pub struct Seat {
     pub settings: Settings,
     /// Its folder.
     pub dir: PathBuf,
+    /// Keys of its namespaces, by their names in `/proc/PID/ns`.
+    pub namespaces: BTreeMap<String, String>,
+    /// Where it, and what it starts, are to be accounted.
+    pub beside: Beside,
+    /// Kinds of namespaces that it shares with another container.
+    pub shared: Vec<Kind>,
+    /// The folder of a container whose private sentry it uses.
+    pub host: Option<PathBuf>,
     /// The workload's 0, 1 and 2.
     pub stdio: [Option<OwnedFd>; 3],
     /// They are a terminal of ours.
@@ -96,6 +107,9 @@ impl<E: std::error::Error> From<E> for StartupError {
 /// The supervisor's life; what its process is to exit with.
 pub fn serve(seat: Seat) -> i32 {
     let dir = seat.dir.clone();
+    if let Err(error) = seat.beside.enter() {
+        tracing::warn!("container {}: the supervisor: {error}", seat.id);
+    }
     if let Err(error) = detach(&seat) {
         let message = FromSupervisor::Failed(format!("setting up the supervisor: {error}"));
         // Without `create` there is nobody to tell.

@@ -11,6 +11,8 @@ use rsc_oci::spec::{
 use rsc_oci::{Bundle, ContainerId, Placement, RootSource, defaults};
 use rsc_proto::v1;
 
+use crate::jail::{Joined, Kind};
+
 /// Limits that the compute host's kernel enforces; the sentry keeps all others.
 const HOST_LIMITS: [PosixRlimitType; 6] = [
     PosixRlimitType::RlimitStack,
@@ -35,7 +37,7 @@ pub struct Export {
 /// What a container needs.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// For the sentry; `stdio` is still empty.
+    /// For the sentry; `stdio` and `namespaces` are still empty.
     pub sandbox: v1::Sandbox,
     /// For the gofers, in the order of `sandbox.gofers`.
     pub exports: Vec<Export>,
@@ -63,10 +65,17 @@ fn resource(kind: PosixRlimitType) -> u32 {
     }
 }
 
-/// The network namespace that the specification names; none: that of the host.
-pub fn network(spec: &Spec) -> Option<&LinuxNamespace> {
+/// The namespace of this kind that the specification names; none: that of the host.
+pub fn namespace(spec: &Spec, kind: Kind) -> Option<&LinuxNamespace> {
+    let wanted = match kind {
+        Kind::Pid => LinuxNamespaceType::Pid,
+        Kind::Network => LinuxNamespaceType::Network,
+        Kind::Ipc => LinuxNamespaceType::Ipc,
+        Kind::Uts => LinuxNamespaceType::Uts,
+        Kind::Cgroup => LinuxNamespaceType::Cgroup,
+    };
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    namespaces.into_iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::Network)
+    namespaces.into_iter().flatten().find(|namespace| namespace.typ() == wanted)
 }
 
 /// Names in `/proc/PID/ns` of the namespaces that the specification leaves to the host.
@@ -89,6 +98,12 @@ pub fn host_namespaces(spec: &Spec) -> Vec<&'static str> {
 /// Where a namespace is that is to be joined; none: it is to be made.
 pub fn existing(namespace: &LinuxNamespace) -> Option<PathBuf> {
     namespace.path().clone().filter(|path| !path.as_os_str().is_empty())
+}
+
+/// The namespaces that the specification joins.
+pub fn joined(spec: &Spec) -> Vec<Joined> {
+    let path = |kind| Some(Joined { kind, path: existing(namespace(spec, kind)?)? });
+    Kind::ALL.into_iter().filter_map(path).collect()
 }
 
 /// Limits for the jail: resource, soft, hard.
@@ -151,6 +166,9 @@ pub fn plan(id: &ContainerId, bundle: &Bundle, placement: Placement, record: boo
         stdio: Vec::new(),
         sysctls: linux.and_then(|linux| linux.sysctl().clone()).unwrap_or_default(),
         host: Some(host_facts()),
+        tid: 1,
+        namespaces: None,
+        host_pids: false,
         seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(super::seccomp::compile),
     };
     Plan { sandbox, exports }

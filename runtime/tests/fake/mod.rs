@@ -14,9 +14,8 @@ use futures_util::future::LocalBoxFuture;
 use rsc_proto::table;
 use rsc_proto::transport::{Guard, Incoming, ListenAddr, Listener, Peer};
 use rsc_proto::v1::{self, answer, down, file_source, reverse::What, up};
-use rsc_sentry::server::sandbox::{
-    GoferStream, OpenError, Opened, Outbox, ProtocolError, Sandbox, SandboxFactory, SandboxStats,
-};
+use rsc_sentry::server::guests::Handed;
+use rsc_sentry::server::sandbox::{OpenError, Opened, Outbox, ProtocolError, Sandbox, SandboxFactory, SandboxStats};
 use rsc_sentry::server::{Config, serve};
 use tokio::sync::oneshot;
 
@@ -48,7 +47,7 @@ impl FakeSentry {
                 ready.send(()).unwrap();
                 let config = Config { drain_grace: std::time::Duration::ZERO, ..Config::default() };
                 let factory = Rc::new(Factory { program, lie });
-                serve(incoming, guard, factory, config, Vec::new(), stopped.map(|_| ())).await.unwrap();
+                serve(incoming, guard, factory, config, Rc::default(), stopped.map(|_| ())).await.unwrap();
             }));
         });
         is_ready.recv().unwrap();
@@ -71,13 +70,7 @@ struct Factory {
 }
 
 impl SandboxFactory for Factory {
-    fn open(
-        &self,
-        _: v1::Sandbox,
-        _: Peer,
-        out: Outbox,
-        _: Vec<GoferStream>,
-    ) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
+    fn open(&self, _: v1::Sandbox, _: Peer, out: Outbox, _: Handed) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
         let program = std::fs::read(&self.program).unwrap();
         let sandbox = FakeSandbox { out, program, lie: self.lie, waiting: RefCell::default() };
         let native = table::filter_rules().map(|(nr, _)| nr).collect();

@@ -125,7 +125,7 @@ fn an_embedded_sentry_serves_one_session_over_a_socketpair() {
             Default::default(),
             echo_factory(&seen),
             config,
-            vec![sentry_gofer],
+            rsc_sentry::server::guests::Guests::new(vec![sentry_gofer]),
             closed,
         ));
         let sandbox = v1::Sandbox { gofers: vec!["root".into()], ..v1::Sandbox::default() };

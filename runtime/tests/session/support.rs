@@ -5,6 +5,7 @@ use futures_util::future::LocalBoxFuture;
 use rsc_proto::transport::{ClientTls, Dialer, Guard, Incoming, ListenAddr, Listener, Peer, SentryUrl, ServerTls};
 use rsc_proto::v1::{self, down, up};
 use rsc_runtime::session::{SessionClient, SessionConfig, SessionEvent, SessionHandle};
+use rsc_sentry::server::guests::Handed;
 use rsc_sentry::server::sandbox::{
     GoferStream, OpenError, Opened, Outbox, ProtocolError, Sandbox, SandboxFactory, SandboxStats,
 };
@@ -72,13 +73,13 @@ impl SandboxFactory for EchoFactory {
         sandbox: v1::Sandbox,
         _peer: Peer,
         out: Outbox,
-        gofers: Vec<GoferStream>,
+        handed: Handed,
     ) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
         async move {
             if sandbox.id == "invalid" {
                 return Err(OpenError::Invalid("the sandbox is not to my liking".into()));
             }
-            for gofer in gofers {
+            for gofer in handed.gofers {
                 tokio::task::spawn_local(async move {
                     let mut stream: Box<dyn rsc_sentry::server::sandbox::ByteStream> = match gofer {
                         GoferStream::Relayed(stream) => stream,
@@ -120,7 +121,9 @@ impl Server {
                 let guard = Arc::new(guard);
                 let incoming = Incoming::start(vec![listener], &guard);
                 let stopped = async { drop(stopped.await) };
-                serve(incoming, guard, Rc::new(EchoFactory(factory_seen)), config, Vec::new(), stopped).await.unwrap();
+                serve(incoming, guard, Rc::new(EchoFactory(factory_seen)), config, Rc::default(), stopped)
+                    .await
+                    .unwrap();
             });
         });
         let local = is_ready.recv_timeout(Duration::from_secs(20)).unwrap();

@@ -12,7 +12,7 @@ use rsc_proto::abi::{Errno, Stat, Statfs, mode};
 
 use crate::kernel::Kernel;
 use crate::kernel::file::{DirEntry, File, FileOps, Fut, Written, ready};
-use crate::vfs::inode::{Attr, Magic, OpenContext, SetAttr, SetTime, d_type};
+use crate::vfs::inode::{Attr, Magic, OpenContext, SetAttr, SetTime, Walked, d_type};
 use crate::vfs::{Asker, FileSystem, Inode};
 
 /// Mode, owner and number of a made-up inode.
@@ -228,6 +228,18 @@ pub trait Listing: 'static {
     /// Entries with positions above `from`, in the order of positions, without `.` and `..`. Positions start at 3; may return
     /// fewer than there are, but not none unless there are none.
     fn list(&self, opener: &Opener, from: u64) -> Vec<DirEntry>;
+
+    /// The inode of a name that [`lookup`](Self::lookup) does not know.
+    fn lookup_more<'a>(&'a self, name: &'a [u8], asker: Asker<'a>) -> Fut<'a, Result<Rc<dyn Inode>, Errno>> {
+        let _ = (name, asker);
+        ready(Err(Errno::ENOENT))
+    }
+
+    /// Entries behind those of [`list`](Self::list), with positions above `from`.
+    fn list_more<'a>(&'a self, opener: &'a Opener, from: u64) -> Fut<'a, Vec<DirEntry>> {
+        let _ = (opener, from);
+        ready(Vec::new())
+    }
 }
 
 /// A directory whose entries are made up.
@@ -259,6 +271,18 @@ impl Inode for GenDir {
 
     fn lookup(&self, name: &[u8], asker: Asker<'_>) -> Result<Rc<dyn Inode>, Errno> {
         self.listing.lookup(name, asker)
+    }
+
+    fn walk<'a>(&'a self, names: &'a [Vec<u8>], asker: Asker<'a>) -> Fut<'a, Result<Walked, Errno>> {
+        let Some(name) = names.first() else { return ready(Err(Errno::EINVAL)) };
+        let walked = |found| match found {
+            Ok(inode) => Walked { steps: vec![inode], stop: None },
+            Err(e) => Walked { steps: Vec::new(), stop: Some(e) },
+        };
+        match self.listing.lookup(name, asker) {
+            Err(Errno::ENOENT) => Box::pin(async move { Ok(walked(self.listing.lookup_more(name, asker).await)) }),
+            found => ready(Ok(walked(found))),
+        }
     }
 
     fn open<'a>(self: Rc<Self>, cx: OpenContext<'a>) -> Fut<'a, Result<Box<dyn FileOps>, Errno>> {
@@ -299,9 +323,12 @@ impl FileOps for GenDirOpen {
     }
 
     fn readdir<'a>(&'a self, from: u64, _: usize) -> Fut<'a, Result<Vec<DirEntry>, Errno>> {
-        let mut entries = dots(from, self.attr.ino, self.attr.ino);
-        entries.extend(self.listing.list(&self.opener, from.max(2)));
-        ready(Ok(entries))
+        Box::pin(async move {
+            let mut entries = dots(from, self.attr.ino, self.attr.ino);
+            entries.extend(self.listing.list(&self.opener, from.max(2)));
+            entries.extend(self.listing.list_more(&self.opener, from.max(2)).await);
+            Ok(entries)
+        })
     }
 }
 

@@ -178,11 +178,13 @@ async fn kernel(r: &Rc<Random>, host: &Rc<HostileHost>) -> Rc<Kernel> {
         id: "fuzz".into(),
         host: host.clone(),
         facts: v1::HostFacts::default(),
-        uts: UtsNames { nodename: "fuzz".into(), domainname: "(none)".into() },
+        tasks: Rc::default(),
+        uts: UtsNames::shared("fuzz", "(none)"),
         vfs,
         // No broker: internet sockets can't be made, all others can.
         net: NetStack::with_start(NetConfig::None, Rc::new(|_, _| Err(std::io::ErrorKind::NotFound.into()))),
         seccomp: None,
+        host_pids: false,
     });
     let mut creds = Credentials::all_powerful();
     if r.one_in(3) {

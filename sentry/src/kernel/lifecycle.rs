@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use rsc_proto::abi::{CloneFlags, Rlimit64, sig};
+use rsc_proto::abi::{CloneFlags, Errno, Rlimit64, sig};
 use rsc_proto::table::nr;
 use rsc_proto::v1::{self, task_event::What};
 use tokio::time::Instant;
@@ -78,10 +78,24 @@ impl Kernel {
 
     /// Enters a process beside the first one; its tid must be free.
     pub fn enter(&self, tid: u32, init: Init) -> Result<Rc<Task>, EventError> {
-        if tid == 0 || self.tasks.get(tid).is_some() || self.tasks.group(tid).is_some() {
+        if tid == 0 || !self.is_free(tid) {
             return Err(EventError::Enters(tid));
         }
         Ok(self.add_root(tid, init))
+    }
+
+    /// Whether a new task can have this tid. The compute host's kernel gives each tid once: what a sandbox whose session is broken
+    /// still has of it is out of date, and goes.
+    fn is_free(&self, tid: u32) -> bool {
+        match self.tasks.get(tid) {
+            Some(task) if task.is_of(self) => false,
+            Some(_) => {
+                tracing::warn!(sandbox = %self.id, tid, "another sandbox's task of the same id is out of date: it is dropped");
+                self.tasks.remove(tid);
+                true
+            }
+            None => self.tasks.group(tid).is_none(),
+        }
     }
 
     fn add_root(&self, tid: u32, init: Init) -> Rc<Task> {
@@ -114,6 +128,7 @@ impl Kernel {
         }
         self.tasks.add(NewTask {
             tid,
+            kernel: self.this(),
             group,
             fds,
             fs: init.fs,
@@ -127,7 +142,7 @@ impl Kernel {
     /// to be flushed for their thread group (and then dropped) before the event counts as done.
     pub fn event(&self, event: v1::TaskEvent) -> Result<Closed, EventError> {
         let tid = event.tid;
-        let task = self.tasks.get(tid);
+        let task = self.own_task(tid);
         match event.what.ok_or(EventError::Empty(tid))? {
             What::Cloned(c) => self.cloned(&task.ok_or(EventError::NoTask(tid))?, &c)?,
             What::Execed(e) => return self.execed(tid, e.former_tid),
@@ -148,7 +163,7 @@ impl Kernel {
     }
 
     fn cloned(&self, parent: &Rc<Task>, c: &v1::Cloned) -> Result<(), EventError> {
-        if self.tasks.get(c.child).is_some() {
+        if self.tasks.get(c.child).is_some() && !self.is_free(c.child) {
             return Err(EventError::Exists(c.child));
         }
         let flags = CloneFlags::from_bits_truncate(c.flags);
@@ -178,6 +193,7 @@ impl Kernel {
         let fs = parent.fs.borrow();
         self.tasks.add(NewTask {
             tid: c.child,
+            kernel: self.this(),
             group,
             fds: if flags.contains(CloneFlags::CLONE_FILES) { fds.clone() } else { fds.fork() },
             fs: if flags.contains(CloneFlags::CLONE_FS) { fs.clone() } else { fs.fork() },
@@ -190,7 +206,7 @@ impl Kernel {
 
     fn execed(&self, tid: u32, former: u32) -> Result<Closed, EventError> {
         let caller = if former == 0 { tid } else { former };
-        let before = self.tasks.get(caller).ok_or(EventError::NoTask(caller))?;
+        let before = self.own_task(caller).ok_or(EventError::NoTask(caller))?;
         let siblings: Vec<Rc<Task>> = before.group().threads.borrow().values().filter_map(Weak::upgrade).collect();
         let task = self.tasks.exec(caller, before.group().tgid).ok_or(EventError::NoTask(caller))?;
         drop((before, siblings));
@@ -213,7 +229,8 @@ impl Kernel {
     }
 
     fn exited(&self, tid: u32) -> Closed {
-        let Some(task) = self.tasks.remove(tid) else { return Closed::default() };
+        let known = self.own_task(tid).is_some();
+        let Some(task) = known.then(|| self.tasks.remove(tid)).flatten() else { return Closed::default() };
         self.left_session(&task.group());
         let fds = task.fds.borrow().clone();
         // The table itself, this clone, and no other task: the last user closes all.
@@ -236,6 +253,22 @@ impl Kernel {
                 kernel.signal_group(front, signal).await;
             }
         });
+    }
+
+    /// Sends a signal to a process, by the compute host of the sandbox that it is in. `ESRCH`: it has ended.
+    pub async fn signal_process(&self, group: &ThreadGroup, signal: u32) -> Result<(), Errno> {
+        let home = group.any_thread().and_then(|task| task.kernel()).ok_or(Errno::ESRCH)?;
+        home.host.send_signal(group.tgid, 0, signal).await
+    }
+
+    /// What a call that would do something to a process which is not known here comes to. The host's kernel is to judge what it knows of
+    /// zombies, but not to touch processes of its own.
+    pub async fn stranger(&self, pid: u32) -> Result<(), Errno> {
+        if !self.host_pids {
+            return Ok(());
+        }
+        self.host.proc_info(pid, "comm").await.map_err(|_| Errno::ESRCH)?;
+        Err(Errno::EPERM)
     }
 
     /// Mirrors what the host's kernel did for a call that was permitted with `report`.

@@ -53,6 +53,13 @@ pub struct UtsNames {
     pub domainname: String,
 }
 
+impl UtsNames {
+    /// A namespace of names.
+    pub fn shared(nodename: &str, domainname: &str) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Self { nodename: nodename.into(), domainname: domainname.into() }))
+    }
+}
+
 /// See the module's text.
 pub struct Kernel {
     /// The container's id, for logs.
@@ -61,10 +68,10 @@ pub struct Kernel {
     pub host: Rc<dyn ComputeHost>,
     /// What the workload may see of the compute host.
     pub facts: v1::HostFacts,
-    /// Tasks and thread groups.
-    pub tasks: TaskTable,
+    /// Tasks and thread groups: its own, and those of other sandboxes in the same namespace of processes.
+    pub tasks: Rc<TaskTable>,
     /// Host and domain name.
-    pub uts: RefCell<UtsNames>,
+    pub uts: Rc<RefCell<UtsNames>>,
     /// Mounts and file systems.
     pub vfs: Rc<Vfs>,
     /// Sockets' namespace.
@@ -73,6 +80,8 @@ pub struct Kernel {
     pub limits: Limits,
     /// The container's filter, which all tasks have.
     pub seccomp: Option<seccomp::Profile>,
+    /// Processes that no sandbox knows are in sight (and out of reach): its pid namespace is the compute host's.
+    pub host_pids: bool,
     /// Counters.
     pub stats: Stats,
     /// When the sandbox was made.
@@ -98,14 +107,18 @@ pub struct KernelParts {
     pub host: Rc<dyn ComputeHost>,
     /// What the workload may see of the compute host.
     pub facts: v1::HostFacts,
-    /// Host and domain name.
-    pub uts: UtsNames,
+    /// The namespace of processes.
+    pub tasks: Rc<TaskTable>,
+    /// The namespace of host and domain name.
+    pub uts: Rc<RefCell<UtsNames>>,
     /// Mounts and file systems.
     pub vfs: Rc<Vfs>,
     /// Sockets' namespace.
     pub net: Rc<NetStack>,
     /// The container's filter.
     pub seccomp: Option<seccomp::Profile>,
+    /// Its pid namespace is the compute host's.
+    pub host_pids: bool,
 }
 
 impl Kernel {
@@ -115,12 +128,13 @@ impl Kernel {
             id: parts.id,
             host: parts.host,
             facts: parts.facts,
-            tasks: TaskTable::default(),
-            uts: RefCell::new(parts.uts),
+            tasks: parts.tasks,
+            uts: parts.uts,
             vfs: parts.vfs,
             net: parts.net,
             limits: Limits::default(),
             seccomp: parts.seccomp,
+            host_pids: parts.host_pids,
             stats: Stats::default(),
             started: Instant::now(),
             path: RefCell::default(),
@@ -146,7 +160,7 @@ impl Kernel {
         };
         let refused = |e: Errno| answer(answer::Outcome::Result(e.to_result()));
         let Ok(args) = <[u64; 6]>::try_from(call.args) else { return refused(Errno::EINVAL) };
-        let Some(task) = self.tasks.get(call.tid) else { return refused(Errno::ESRCH) };
+        let Some(task) = self.own_task(call.tid) else { return refused(Errno::ESRCH) };
         self.stats.calls.count(call.nr);
         // As in Linux before anything else is looked at.
         if let Some(denied) = self.seccomp_check(call.nr, &args) {
@@ -246,7 +260,7 @@ impl Kernel {
     /// Whether some process runs this file as its program: nobody may open it for writing. Linux: deny_write_access().
     pub fn executes(&self, dev: u64, ino: u64) -> bool {
         self.tasks.groups().iter().any(|group| {
-            group.any_thread().is_some()
+            group.any_thread().is_some_and(|task| task.is_of(self))
                 && group.exe.borrow().as_ref().is_some_and(|at| {
                     let attr = at.inode().attr();
                     (attr.dev, attr.ino) == (dev, ino)
@@ -269,11 +283,22 @@ impl Kernel {
 
     /// Ends all: tasks, and with them descriptors and files.
     pub fn close(&self) {
-        for tid in self.tasks.ids() {
-            self.tasks.remove(tid);
+        for task in self.own_tasks() {
+            self.tasks.remove(task.tid);
         }
         self.mapped.take();
         self.vfs.shutdown();
+    }
+
+    /// The task with this tid, if it is one of this sandbox.
+    pub fn own_task(&self, tid: u32) -> Option<Rc<Task>> {
+        self.tasks.get(tid).filter(|task| task.is_of(self))
+    }
+
+    /// The tasks of this sandbox.
+    pub fn own_tasks(&self) -> Vec<Rc<Task>> {
+        let all = self.tasks.ids().into_iter();
+        all.filter_map(|tid| self.own_task(tid)).collect()
     }
 
     /// Calls that have not been answered.

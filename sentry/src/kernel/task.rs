@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use rsc_proto::abi::Rlimit64;
 use tokio::time::Instant;
 
+use super::Kernel;
 use super::credentials::Credentials;
 use super::fd::FdTable;
 use crate::tty::Terminal;
@@ -57,6 +58,7 @@ pub struct PendingExec {
 pub struct Task {
     /// Its id as the workload sees it.
     pub tid: u32,
+    kernel: Weak<Kernel>,
     group: RefCell<Rc<ThreadGroup>>,
     /// Descriptors; shared by `CLONE_FILES`.
     pub fds: RefCell<Rc<FdTable>>,
@@ -80,6 +82,16 @@ impl Task {
     /// The thread group.
     pub fn group(&self) -> Rc<ThreadGroup> {
         self.group.borrow().clone()
+    }
+
+    /// The sandbox that it is in; none: that has ended.
+    pub fn kernel(&self) -> Option<Rc<Kernel>> {
+        self.kernel.upgrade()
+    }
+
+    /// Whether it is in this sandbox.
+    pub fn is_of(&self, kernel: &Kernel) -> bool {
+        self.kernel.ptr_eq(&kernel.this())
     }
 
     /// The current credentials.
@@ -144,6 +156,8 @@ impl ThreadGroup {
 pub struct NewTask {
     /// Its id.
     pub tid: u32,
+    /// Its sandbox.
+    pub kernel: Weak<Kernel>,
     /// Its thread group; the maker's with `CLONE_THREAD`.
     pub group: Rc<ThreadGroup>,
     /// Descriptors.
@@ -158,7 +172,7 @@ pub struct NewTask {
     pub no_new_privs: bool,
 }
 
-/// All tasks of a sandbox.
+/// All tasks of a namespace of processes, be they of one sandbox or of several.
 #[derive(Default)]
 pub struct TaskTable {
     tasks: RefCell<BTreeMap<u32, Rc<Task>>>,
@@ -170,6 +184,7 @@ impl TaskTable {
     pub fn add(&self, new: NewTask) -> Rc<Task> {
         let task = Rc::new(Task {
             tid: new.tid,
+            kernel: new.kernel,
             group: RefCell::new(new.group.clone()),
             fds: RefCell::new(new.fds),
             fs: RefCell::new(new.fs),
@@ -241,6 +256,7 @@ impl TaskTable {
         }
         let task = Rc::new(Task {
             tid: tgid,
+            kernel: old.kernel.clone(),
             group: RefCell::new(group.clone()),
             fds: RefCell::new(old.fds.borrow().clone()),
             fs: RefCell::new(old.fs.borrow().clone()),

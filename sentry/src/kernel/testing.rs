@@ -188,10 +188,12 @@ impl TestBox {
             id: "test".into(),
             host: host.clone(),
             facts: v1::HostFacts::default(),
-            uts: super::UtsNames { nodename: "test".into(), domainname: "(none)".into() },
+            tasks: Rc::default(),
+            uts: super::UtsNames::shared("test", "(none)"),
             vfs,
             net: crate::net::NetStack::with_start(crate::net::NetConfig::Host, crate::net::broker::thread_for_tests()),
             seccomp,
+            host_pids: false,
         });
         let mut rlimits =
             [rsc_proto::abi::Rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX }; super::task::rlimit::COUNT];

@@ -220,9 +220,17 @@ impl Broker {
     pub fn start(config: &NetConfig, start: &Start) -> std::io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
         start(config, theirs)?;
-        Ok(Self { socket: sys::reactor(ours)?, turn: tokio::sync::Mutex::new(()) })
+        Self::over(ours)
+    }
+
+    /// One that is at work at the other end of `socket`.
+    ///
+    /// # Errors
+    /// The socket is not usable.
+    pub fn over(socket: OwnedFd) -> std::io::Result<Self> {
+        nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+        Ok(Self { socket: sys::reactor(socket)?, turn: tokio::sync::Mutex::new(()) })
     }
 
     async fn ask(&self, request: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<Answer, Errno> {

@@ -2,6 +2,7 @@
 //! broker (`broker`) and handed over by descriptor. Nothing of the workload's reaches the host's kernel unparsed.
 
 use std::cell::{OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use rsc_proto::abi::Errno;
@@ -34,6 +35,8 @@ pub enum NetConfig {
     Host,
     /// The namespace at this path.
     Path(std::path::PathBuf),
+    /// Wherever the broker is that was handed over.
+    Given,
 }
 
 /// The network of a sandbox.
@@ -61,6 +64,16 @@ impl NetStack {
             unix: RefCell::default(),
             flying: unix::gc::Flying::default(),
         })
+    }
+
+    /// A network whose broker is at work and has the other end of `socket`.
+    pub fn with_broker(socket: OwnedFd) -> Rc<Self> {
+        let none: Start = Rc::new(|_, _| Err(std::io::ErrorKind::NotFound.into()));
+        let this = Self::with_start(NetConfig::Given, none);
+        let broker = Broker::over(socket)
+            .inspect_err(|error| tracing::error!("the socket broker's socket is not usable: {error}"));
+        let _ = this.broker.set(broker.ok().map(Rc::new));
+        this
     }
 
     /// The broker. `ENETDOWN` if it can't be started, which is logged once.

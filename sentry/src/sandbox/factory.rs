@@ -11,6 +11,7 @@ use rsc_proto::transport::Peer;
 use rsc_proto::v1;
 use tokio::task::JoinSet;
 
+use super::namespaces::{Chosen, Namespaces};
 use super::remote_host::RemoteHost;
 use super::{SessionSandbox, console};
 use crate::fs::gofer::GoferFs;
@@ -19,9 +20,10 @@ use crate::kernel::credentials::{Credentials, cap};
 use crate::kernel::lifecycle::Init;
 use crate::kernel::seccomp::Profile;
 use crate::kernel::task::rlimit;
-use crate::kernel::{Kernel, KernelParts, UtsNames};
+use crate::kernel::{Kernel, KernelParts};
 use crate::net::broker::Start;
 use crate::net::{NetConfig, NetStack};
+use crate::server::guests::Handed;
 use crate::server::sandbox::{GoferStream, OpenError, Opened, Outbox, Sandbox, SandboxFactory};
 use crate::syscalls::exec;
 use crate::vfs::build::{BuildError, Sources, exports_wanted};
@@ -47,12 +49,13 @@ pub struct KernelSettings {
 /// See the module's text.
 pub struct KernelFactory {
     settings: KernelSettings,
+    namespaces: Namespaces,
 }
 
 impl KernelFactory {
     /// A factory of kernels with these settings.
     pub fn new(settings: KernelSettings) -> Self {
-        Self { settings }
+        Self { settings, namespaces: Namespaces::default() }
     }
 
     /// Attaches to the gofers that came with the session, and to those of the exports that the description names.
@@ -213,7 +216,7 @@ impl SandboxFactory for KernelFactory {
         sandbox: v1::Sandbox,
         peer: Peer,
         out: Outbox,
-        gofers: Vec<GoferStream>,
+        handed: Handed,
     ) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
         Box::pin(async move {
             let process = check(&sandbox)?.clone();
@@ -221,31 +224,44 @@ impl SandboxFactory for KernelFactory {
             let seccomp = seccomp
                 .map_err(|e| OpenError::Invalid(format!("sandbox {:?}: its seccomp profile {e}", sandbox.id)))?;
             let host = Rc::new(RemoteHost::new(out.clone()));
-            let sources = self.sources(&sandbox, &peer, gofers, &host).await?;
+            let sources = self.sources(&sandbox, &peer, handed.gofers, &host).await?;
             let vfs = Vfs::build(host.clone(), &sandbox, &sources).await.map_err(invalid)?;
-            let net = NetStack::with_start(self.settings.net.clone(), Rc::clone(&self.settings.broker));
+            let network = || match handed.broker {
+                Some(broker) => NetStack::with_broker(broker),
+                None => NetStack::with_start(self.settings.net.clone(), Rc::clone(&self.settings.broker)),
+            };
+            let Chosen { tasks, uts, net } = self.namespaces.choose(&peer.identity, &sandbox, network);
             let kernel = Kernel::new(KernelParts {
                 id: sandbox.id.clone(),
                 host: host.clone(),
                 facts: sandbox.host.clone().unwrap_or_default(),
-                uts: UtsNames { nodename: sandbox.hostname.clone(), domainname: sandbox.domainname.clone() },
+                tasks,
+                uts,
                 vfs,
                 net,
                 seccomp,
+                host_pids: sandbox.host_pids,
             });
             *kernel.path.borrow_mut() = search_path(&process.env);
             let fs = kernel.vfs.context(&process).await.map_err(invalid)?;
             let (stdio, terminal) = console::open_stdio(&kernel, &process, &sandbox.stdio, 0)
                 .await
                 .map_err(|problem| OpenError::Invalid(format!("sandbox {:?}: {problem}", sandbox.id)))?;
-            let task = kernel.add_init(Init {
+            let init = Init {
                 creds: credentials(&process),
                 fs,
                 rlimits: limits(&process),
                 stdio,
                 no_new_privs: process.no_new_privileges,
                 terminal,
-            });
+            };
+            let task = match kernel.enter(sandbox.tid.max(1), init) {
+                Ok(task) => task,
+                Err(e) => {
+                    kernel.close();
+                    return Err(OpenError::Invalid(format!("sandbox {:?}: {e}", sandbox.id)));
+                }
+            };
             let path = kernel.path.borrow().clone();
             let program = process.args.first().map_or("", String::as_str);
             let found = exec::look_up(&kernel, &task, program.as_bytes(), path.as_deref()).await;

@@ -13,6 +13,7 @@ use crate::server::sandbox::{Outbox, ProtocolError, Sandbox, SandboxStats};
 
 mod console;
 mod factory;
+mod namespaces;
 mod remote_host;
 
 pub use factory::{ExportSource, KernelFactory, KernelSettings};
@@ -99,7 +100,7 @@ impl Sandbox for SessionSandbox {
         let named = |counts: &CallCounts| counts.iter().map(|(nr, n)| (table::name(nr).into_owned(), n)).collect();
         let stats = &self.kernel.stats;
         SandboxStats {
-            tasks: self.kernel.tasks.len() as u64,
+            tasks: self.kernel.own_tasks().len() as u64,
             calls: stats.calls.iter().map(|(_, n)| n).sum(),
             counts: named(&stats.calls),
             unimplemented: named(&stats.unimplemented),

@@ -5,7 +5,8 @@
 use super::Config;
 use super::gate::{Ask, Reply};
 use super::gofers::{Gofers, Relays};
-use super::sandbox::{GoferStream, OpenError, Opened, SandboxFactory};
+use super::guests::{Guests, Handed};
+use super::sandbox::{OpenError, Opened, SandboxFactory};
 use super::session::{Resume, Session, SessionId, bounded, unknown};
 use rsc_proto::link::Outflow;
 use rsc_proto::table;
@@ -13,7 +14,6 @@ use rsc_proto::transport::{Identity, PROTOCOL_VERSION, Peer, build};
 use rsc_proto::v1::{Hello, Sandbox, SessionInfo, Up, down, mount, root};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{Notify, mpsc};
@@ -31,8 +31,8 @@ pub(super) struct Hub {
     /// Sessions being opened, running or ending.
     count: Cell<usize>,
     gofers: Rc<Gofers>,
-    /// Inherited sockets of gofers, for the one session of an embedded sentry.
-    local_gofers: RefCell<Vec<UnixStream>>,
+    /// What supervisors have passed by descriptor.
+    guests: Rc<Guests>,
     draining: Cell<bool>,
     /// A session has been opened.
     used: Cell<bool>,
@@ -50,14 +50,14 @@ impl Drop for Place {
 }
 
 impl Hub {
-    pub(super) fn new(factory: Rc<dyn SandboxFactory>, config: Config, local_gofers: Vec<UnixStream>) -> Rc<Self> {
+    pub(super) fn new(factory: Rc<dyn SandboxFactory>, config: Config, guests: Rc<Guests>) -> Rc<Self> {
         Rc::new(Hub {
             factory,
             config,
             sessions: RefCell::new(HashMap::new()),
             count: Cell::new(0),
             gofers: Rc::new(Gofers::default()),
-            local_gofers: RefCell::new(local_gofers),
+            guests,
             draining: Cell::new(false),
             used: Cell::new(false),
             changed: Notify::new(),
@@ -225,7 +225,7 @@ impl Hub {
             return Err(Status::invalid_argument("Hello names neither a session nor a sandbox"));
         };
         check_exports(&sandbox, peer)?;
-        let (gofers, relays) = self.connect_gofers(&sandbox, &hello.gofer_token, peer)?;
+        let (handed, relays) = self.connect_gofers(&sandbox, &hello.gofer_token, peer)?;
         let mut random = [0; 48];
         getrandom::fill(&mut random).map_err(|e| Status::resource_exhausted(format!("no randomness: {e}")))?;
         let (mut id, mut secret) = ([0; 16], [0; 32]);
@@ -234,7 +234,7 @@ impl Hub {
         secret.copy_from_slice(secret_part);
         let name = bounded(&sandbox.id);
         let (session, resumes) = Session::new(id, secret, peer.clone(), name, build());
-        let opened = self.factory.open(sandbox, peer.clone(), session.outbox(), gofers).await.map_err(|e| match e {
+        let opened = self.factory.open(sandbox, peer.clone(), session.outbox(), handed).await.map_err(|e| match e {
             OpenError::Invalid(text) => Status::invalid_argument(text),
             OpenError::NoProgram(text) => Status::not_found(text),
             OpenError::UnusableProgram(text) => Status::failed_precondition(text),
@@ -244,31 +244,27 @@ impl Hub {
         Ok((session, resumes, opened, (place, relays)))
     }
 
-    fn connect_gofers(
-        &self,
-        sandbox: &Sandbox,
-        token: &[u8],
-        peer: &Peer,
-    ) -> Result<(Vec<GoferStream>, Option<Relays>), Status> {
+    fn connect_gofers(&self, sandbox: &Sandbox, token: &[u8], peer: &Peer) -> Result<(Handed, Option<Relays>), Status> {
         let count = sandbox.gofers.len();
         if count > MAX_GOFERS {
             return Err(Status::invalid_argument(format!("more than {MAX_GOFERS} gofers")));
         }
-        if count == 0 {
-            return Ok((Vec::new(), None));
-        }
-        if peer.identity == Identity::Inherited && token.is_empty() {
-            let local = std::mem::take(&mut *self.local_gofers.borrow_mut());
-            if local.len() != count {
-                let given = local.len();
+        if peer.identity == Identity::Inherited
+            && let Some(handed) = self.guests.take(token)
+        {
+            let given = handed.gofers.len();
+            if given != count {
                 return Err(Status::invalid_argument(format!(
-                    "the sandbox names {count} gofers, but {given} were passed by --gofer-fd"
+                    "the sandbox names {count} gofers, but {given} were passed by descriptor"
                 )));
             }
-            return Ok((local.into_iter().map(GoferStream::Local).collect(), None));
+            return Ok((handed, None));
         }
-        let (streams, relays) = self.gofers.register(token, peer, count)?;
-        Ok((streams, Some(relays)))
+        if count == 0 {
+            return Ok((Handed::default(), None));
+        }
+        let (gofers, relays) = self.gofers.register(token, peer, count)?;
+        Ok((Handed { gofers, broker: None }, Some(relays)))
     }
 }
 

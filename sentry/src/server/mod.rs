@@ -8,6 +8,7 @@
 pub mod exports;
 mod gate;
 mod gofers;
+pub mod guests;
 mod hub;
 pub mod sandbox;
 mod session;
@@ -17,7 +18,6 @@ use rsc_proto::transport::{Accepted, Guard, MAX_MESSAGE, error_chain};
 use rsc_proto::v1::control_server::ControlServer;
 use rsc_proto::v1::session_server::SessionServer;
 use std::convert::Infallible;
-use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,13 +62,13 @@ pub async fn serve<I>(
     guard: Arc<Guard>,
     factory: Rc<dyn sandbox::SandboxFactory>,
     config: Config,
-    local_gofers: Vec<UnixStream>,
+    guests: Rc<guests::Guests>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError>
 where
     I: Stream<Item = Result<Accepted, Infallible>> + Send + 'static,
 {
-    let hub = hub::Hub::new(factory, config, local_gofers);
+    let hub = hub::Hub::new(factory, config, guests);
     let (asks, receiver) = mpsc::channel(64);
     let hub_task = tokio::task::spawn_local(Rc::clone(&hub).run(receiver));
     let gate = gate::Gate::new(asks, guard);

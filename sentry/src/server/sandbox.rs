@@ -1,5 +1,6 @@
 //! The boundary between the server and the kernel: what a session drives, and where the kernel puts what it has to say.
 
+use super::guests::Handed;
 use futures_util::future::LocalBoxFuture;
 use rsc_proto::link::Port;
 use rsc_proto::transport::Peer;
@@ -72,13 +73,13 @@ pub struct Opened {
 
 /// Opens sandboxes; implemented by the kernel. Called on the server's one thread, inside its runtime: `spawn_local` works.
 pub trait SandboxFactory {
-    /// Opens a sandbox for `peer`. `gofers` are in the order of `sandbox.gofers`.
+    /// Opens a sandbox for `peer`.
     fn open(
         &self,
         sandbox: v1::Sandbox,
         peer: Peer,
         out: Outbox,
-        gofers: Vec<GoferStream>,
+        handed: Handed,
     ) -> LocalBoxFuture<'_, Result<Opened, OpenError>>;
 }
 

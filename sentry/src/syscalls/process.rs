@@ -92,8 +92,29 @@ pub async fn kill(cx: &Cx, pid: i32, sig: i32) -> SysResult<Outcome> {
         // A thread's id names its process too (kill(2) of a non-leader works in Linux).
         p => cx.kernel.tasks.get(p as u32).map(|t| t.group()).into_iter().collect(),
     };
+    if cx.kernel.host_pids {
+        match pid {
+            -1 => return signal_each(cx, &targets, sig).await,
+            1.. if targets.is_empty() => cx.kernel.stranger(pid as u32).await?,
+            _ if targets.is_empty() => return Err(Errno::ESRCH.into()),
+            _ => {}
+        }
+    }
     // Zombies are not mirrored any more but do exist for the host's kernel: let it judge what is not known here.
     permit_signal(cx, &targets, sig)
+}
+
+/// To all processes of the sandbox, one by one: the host's kernel would do more.
+async fn signal_each(cx: &Cx, targets: &[Rc<ThreadGroup>], sig: i32) -> SysResult<Outcome> {
+    let own = cx.task.creds();
+    let may = |group: &&Rc<ThreadGroup>| group.any_thread().is_some_and(|task| own.may_signal(&task.creds()));
+    let mut result = if targets.is_empty() { Err(Errno::ESRCH) } else { Err(Errno::EPERM) };
+    for group in targets.iter().filter(may) {
+        if sig == 0 || cx.kernel.signal_process(group, sig as u32).await.is_ok() {
+            result = Ok(Outcome::Value(0));
+        }
+    }
+    Ok(result?)
 }
 
 fn permit_signal(cx: &Cx, targets: &[Rc<ThreadGroup>], sig: i32) -> SysResult<Outcome> {
@@ -119,6 +140,9 @@ pub async fn tgkill(cx: &Cx, tgid: i32, tid: i32, sig: i32) -> SysResult<Outcome
         return Err(Errno::EINVAL.into());
     }
     let target = cx.kernel.tasks.get(tid as u32).map(|t| t.group());
+    if target.is_none() {
+        cx.kernel.stranger(tid as u32).await?;
+    }
     permit_signal(cx, target.as_slice(), sig)
 }
 

@@ -38,11 +38,17 @@ fn permit(cx: &Cx, targets: &[Rc<Task>]) -> SysResult<Outcome> {
     if targets.iter().all(|task| may_schedule(&own, &task.creds())) { Ok(NATIVE) } else { Err(Errno::EPERM.into()) }
 }
 
-fn permit_pid(cx: &Cx, pid: i32) -> SysResult<Outcome> {
+async fn permit_pid(cx: &Cx, pid: i32) -> SysResult<Outcome> {
     match u32::try_from(pid) {
         // Itself, or a mistake.
         Ok(0) | Err(_) => Ok(NATIVE),
-        Ok(tid) => permit(cx, cx.kernel.tasks.get(tid).as_slice()),
+        Ok(tid) => {
+            let task = cx.kernel.tasks.get(tid);
+            if task.is_none() {
+                cx.kernel.stranger(tid).await?;
+            }
+            permit(cx, task.as_slice())
+        }
     }
 }
 
@@ -55,13 +61,13 @@ fn permit_group(cx: &Cx, pgid: i32) -> SysResult<Outcome> {
 
 /// sched_setparam(2), sched_setscheduler(2), sched_setattr(2), sched_setaffinity(2).
 pub async fn set(cx: &Cx, pid: i32) -> SysResult<Outcome> {
-    permit_pid(cx, pid)
+    permit_pid(cx, pid).await
 }
 
 /// setpriority(2).
 pub async fn setpriority(cx: &Cx, which: i32, who: i32) -> SysResult<Outcome> {
     match which {
-        priority::PROCESS => permit_pid(cx, who),
+        priority::PROCESS => permit_pid(cx, who).await,
         priority::PGRP => permit_group(cx, who),
         _ => Err(cx.kernel.unlisted(cx).into()),
     }
@@ -70,7 +76,7 @@ pub async fn setpriority(cx: &Cx, which: i32, who: i32) -> SysResult<Outcome> {
 /// ioprio_set(2).
 pub async fn ioprio_set(cx: &Cx, which: i32, who: i32) -> SysResult<Outcome> {
     match which {
-        io_priority::PROCESS => permit_pid(cx, who),
+        io_priority::PROCESS => permit_pid(cx, who).await,
         io_priority::PGRP => permit_group(cx, who),
         _ => Err(cx.kernel.unlisted(cx).into()),
     }

@@ -311,7 +311,7 @@ impl Kernel {
         let groups = self.tasks.groups();
         for group in groups.iter().filter(|group| group.pgid.get() == pgid) {
             // Who has ended meanwhile needs none.
-            let _ = self.host.send_signal(group.tgid, 0, signal).await;
+            let _ = self.signal_process(group, signal).await;
         }
     }
 

@@ -113,6 +113,9 @@ pub(crate) struct ServeArgs {
     /// Serve one session over this inherited socket, then end
     #[arg(long, hide = true, conflicts_with_all = ["unix", "tcp", "vsock"])]
     pub(crate) session_fd: Option<i32>,
+    /// Inherited socket through which more sessions come
+    #[arg(long, hide = true, requires = "session_fd")]
+    pub(crate) door_fd: Option<i32>,
     /// Inherited sockets of the session's gofers, in order
     #[arg(long, hide = true, requires = "session_fd")]
     pub(crate) gofer_fd: Vec<i32>,

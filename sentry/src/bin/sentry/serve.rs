@@ -6,7 +6,7 @@ use crate::sys;
 use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
 use rsc_proto::transport::{
-    Accepted, ClientCertificates, Guard, Incoming, ListenAddr, Listener, Peer, ServerTls, Tokens, UnixIo,
+    ClientCertificates, Guard, Incoming, ListenAddr, Listener, Peer, ServerTls, Tokens, UnixIo,
 };
 use rsc_sentry::confine::close_others;
 use rsc_sentry::confine::sentry::{Needs, confine};
@@ -14,6 +14,7 @@ use rsc_sentry::confine::starter::{Jobs, Starter};
 use rsc_sentry::net::NetConfig;
 use rsc_sentry::sandbox::{ExportSource, KernelFactory, KernelSettings};
 use rsc_sentry::server::exports::Net;
+use rsc_sentry::server::guests::{Doors, Guests};
 use rsc_sentry::server::sandbox::{GoferStream, OpenError, SandboxFactory};
 use rsc_sentry::server::{Config, serve};
 use std::convert::Infallible;
@@ -39,12 +40,12 @@ pub(crate) fn close_strays(args: &ServeArgs) {
 
 /// Descriptors that the command line names.
 fn given(args: &ServeArgs) -> Vec<i32> {
-    args.session_fd.into_iter().chain(args.gofer_fd.iter().copied()).collect()
+    args.session_fd.into_iter().chain(args.door_fd).chain(args.gofer_fd.iter().copied()).collect()
 }
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // Before anything opens descriptors of its own.
-    let inherited = args.session_fd.map(|fd| inherited(fd, &args.gofer_fd)).transpose()?;
+    let inherited = args.session_fd.map(|fd| inherited(fd, args.door_fd, &args.gofer_fd)).transpose()?;
     for export in &args.export {
         let found = std::fs::metadata(&export.path);
         found.with_context(|| format!("cannot export {} as {}", export.path.display(), export.name))?;
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         .build_local(LocalOptions::default())
         .context("cannot start the runtime")?;
     match inherited {
-        Some((session, gofers)) => runtime.block_on(embedded(args, starter, session, gofers)),
+        Some(inherited) => runtime.block_on(embedded(args, starter, inherited)),
         None => {
             let plan = plan(args)?;
             runtime.block_on(listening(args, starter, plan))
@@ -65,22 +66,27 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
 }
 
-fn inherited(session: i32, gofers: &[i32]) -> anyhow::Result<(UnixStream, Vec<UnixStream>)> {
-    let adopt = |fd, flag| {
-        let socket = sys::adopt(fd).map(UnixStream::from);
-        socket.with_context(|| format!("descriptor {fd} of {flag} is not usable"))
-    };
-    let mut taken = vec![session];
-    let session = adopt(session, "--session-fd")?;
-    let mut streams = Vec::new();
-    for fd in gofers {
-        if taken.contains(fd) {
+/// What a private sentry was started with.
+struct Inherited {
+    session: UnixStream,
+    door: Option<OwnedFd>,
+    gofers: Vec<UnixStream>,
+}
+
+fn inherited(session: i32, door: Option<i32>, gofers: &[i32]) -> anyhow::Result<Inherited> {
+    let mut taken = Vec::new();
+    let mut adopt = |fd: i32, flag| -> anyhow::Result<OwnedFd> {
+        if taken.contains(&fd) {
             bail!("descriptor {fd} is given twice");
         }
-        taken.push(*fd);
-        streams.push(adopt(*fd, "--gofer-fd")?);
-    }
-    Ok((session, streams))
+        taken.push(fd);
+        sys::adopt(fd).with_context(|| format!("descriptor {fd} of {flag} is not usable"))
+    };
+    Ok(Inherited {
+        session: adopt(session, "--session-fd")?.into(),
+        door: door.map(|fd| adopt(fd, "--door-fd")).transpose()?,
+        gofers: gofers.iter().map(|fd| Ok(adopt(*fd, "--gofer-fd")?.into())).collect::<anyhow::Result<_>>()?,
+    })
 }
 
 fn plan(args: &ServeArgs) -> anyhow::Result<Plan> {
@@ -141,31 +147,34 @@ async fn listening(args: &ServeArgs, starter: Starter, plan: Plan) -> anyhow::Re
         tracing::info!("draining");
         manager.tell(sd_notify::NotifyState::Stopping);
     };
-    serve(incoming, guard, factory(args, starter), config, Vec::new(), shutdown).await?;
+    serve(incoming, guard, factory(args, starter), config, Guests::new(Vec::new()), shutdown).await?;
     Ok(())
 }
 
-async fn embedded(
-    args: &ServeArgs,
-    starter: Starter,
-    session: UnixStream,
-    gofers: Vec<UnixStream>,
-) -> anyhow::Result<()> {
+async fn embedded(args: &ServeArgs, starter: Starter, inherited: Inherited) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
-    let session = UnixIo::new(session).context("the socket of --session-fd is not usable")?;
-    let (accepted, closed) = Accepted::inherited(session);
-    let accepted = futures_util::stream::once(std::future::ready(Ok::<_, Infallible>(accepted)));
-    let incoming = accepted.chain(futures_util::stream::pending());
-    // There is no second connection, so nothing to wait for when this one is closed.
+    let session = UnixIo::new(inherited.session).context("the socket of --session-fd is not usable")?;
+    let guests = Guests::new(inherited.gofers);
+    let (doors, connections) = Doors::new(Rc::clone(&guests));
+    doors.admit(session);
+    if let Some(door) = inherited.door {
+        doors.serve(door);
+    }
+    let incoming = futures_util::stream::unfold(connections, async |mut connections| {
+        let accepted = connections.recv().await?;
+        Some((Ok::<_, Infallible>(accepted), connections))
+    });
+    let incoming = incoming.chain(futures_util::stream::pending());
+    // No session has a second connection, so there is nothing to wait for when its one is closed.
     let config = Config { session_grace: Duration::ZERO, drain_grace: Duration::ZERO, single: true };
     let over = async {
         tokio::select! {
-            () = closed => {}
+            () = doors.deserted() => {}
             () = shutdown => {}
         }
     };
     confine(&Needs::default())?;
-    serve(incoming, Arc::new(Guard::default()), factory(args, starter), config, gofers, over).await?;
+    serve(incoming, Arc::new(Guard::default()), factory(args, starter), config, guests, over).await?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::vfs::{Asker, FileSystem, Inode};
 mod mounts;
 mod pid;
 mod process;
+mod stranger;
 mod system;
 
 /// f_type of proc. statfs(2).
@@ -75,6 +76,21 @@ impl Listing for Root {
             }
         }
         entries
+    }
+
+    fn lookup_more<'a>(&'a self, name: &'a [u8], asker: Asker<'a>) -> Fut<'a, Result<Rc<dyn Inode>, Errno>> {
+        let kernel = asker.kernel.filter(|kernel| kernel.host_pids).cloned();
+        match kernel.zip(pid::parse(name)) {
+            Some((kernel, tid)) => Box::pin(stranger::directory(self.dev, kernel, tid)),
+            None => ready(Err(Errno::ENOENT)),
+        }
+    }
+
+    fn list_more<'a>(&'a self, opener: &'a Opener, from: u64) -> Fut<'a, Vec<DirEntry>> {
+        match opener.kernel() {
+            Ok(kernel) if kernel.host_pids => Box::pin(stranger::list(kernel, from)),
+            _ => ready(Vec::new()),
+        }
     }
 }
 

@@ -69,6 +69,14 @@ enum Text {
     Wchan,
 }
 
+impl Text {
+    /// Whether it takes the right to trace the task, which nobody has over another container's: that has a user namespace of its own.
+    /// proc(5): `PTRACE_MODE_READ_FSCREDS`.
+    fn is_private(self) -> bool {
+        matches!(self, Self::Environ | Self::Io | Self::Maps)
+    }
+}
+
 const FILES: &[(&str, u32, Text)] = &[
     ("cgroup", 0o444, Text::Cgroup),
     ("cmdline", 0o444, Text::Cmdline),
@@ -109,10 +117,13 @@ impl Content for TaskFile {
             let task = self.task(&kernel)?;
             let group = task.group();
             let own = opener.tid == Some(self.tid);
+            if !task.is_of(&kernel) && self.text.is_private() {
+                return Err(Errno::EACCES);
+            }
             Ok(match self.text {
                 Text::Cgroup => b"0::/\n".to_vec(),
                 Text::Cmdline => group.cmdline.borrow().clone(),
-                Text::Comm => process::comm(&kernel, &task).await?.into_bytes(),
+                Text::Comm => process::comm(&task).await?.into_bytes(),
                 Text::Environ => group.environ.borrow().clone(),
                 Text::GidMap | Text::UidMap => b"         0          0 4294967295\n".to_vec(),
                 Text::Io => process::io().into_bytes(),
@@ -121,18 +132,18 @@ impl Content for TaskFile {
                 Text::Maps => process::maps(&kernel, &task).await?.into_bytes(),
                 Text::Mountinfo => {
                     let root = task.fs.borrow().root();
-                    mounts::mountinfo(&kernel, &root)
+                    mounts::mountinfo(&*process::home(&task)?, &root)
                 }
                 Text::Mounts => {
                     let root = task.fs.borrow().root();
-                    mounts::mounts(&kernel, &root)
+                    mounts::mounts(&*process::home(&task)?, &root)
                 }
                 Text::OomScore => b"0\n".to_vec(),
                 Text::OomScoreAdj => format!("{}\n", group.oom_score_adj.get()).into_bytes(),
                 Text::Setgroups => b"allow\n".to_vec(),
-                Text::Stat => process::stat(&kernel, &task, own).await?.into_bytes(),
-                Text::Statm => process::statm(&kernel, &task).await?.into_bytes(),
-                Text::Status => process::status(&kernel, &task, own).await?.into_bytes(),
+                Text::Stat => process::stat(&task, own).await?.into_bytes(),
+                Text::Statm => process::statm(&task).await?.into_bytes(),
+                Text::Status => process::status(&task, own).await?.into_bytes(),
                 Text::Wchan => b"0".to_vec(),
             })
         })
@@ -144,6 +155,9 @@ impl Content for TaskFile {
             let task = self.task(&kernel)?;
             if self.text != Text::OomScoreAdj {
                 return Err(Errno::EPERM);
+            }
+            if !task.is_of(&kernel) {
+                return Err(Errno::EACCES);
             }
             let value: i32 =
                 std::str::from_utf8(&data).ok().and_then(|s| s.trim().parse().ok()).ok_or(Errno::EINVAL)?;
@@ -186,6 +200,9 @@ impl TaskLink {
     fn place(&self, asker: Asker<'_>) -> Result<(Rc<Kernel>, Rc<Task>, Magic), Errno> {
         let kernel = asker.kernel.ok_or(Errno::ENOENT)?.clone();
         let task = kernel.tasks.get(self.tid).ok_or(Errno::ENOENT)?;
+        if !task.is_of(&kernel) {
+            return Err(Errno::EACCES);
+        }
         let fs = task.fs.borrow().clone();
         let magic = match self.which {
             Which::Cwd => Magic::Location(fs.cwd()),
@@ -245,7 +262,7 @@ struct FdInfo {
 impl Content for FdInfo {
     fn read<'a>(&'a self, opener: &'a Opener) -> Fut<'a, Result<Vec<u8>, Errno>> {
         let text = || {
-            let task = opener.kernel()?.tasks.get(self.tid).ok_or(Errno::ENOENT)?;
+            let task = opener.kernel()?.own_task(self.tid).ok_or(Errno::ENOENT)?;
             process::fdinfo(&task, self.fd).map(String::into_bytes)
         };
         ready(text())
@@ -256,7 +273,11 @@ impl Listing for Fds {
     fn lookup(&self, name: &[u8], asker: Asker<'_>) -> Result<Rc<dyn Inode>, Errno> {
         let number = if name == b"0" { Some(0) } else { parse(name) };
         let fd = Fd(number.and_then(|n| i32::try_from(n).ok()).ok_or(Errno::ENOENT)?);
-        let task = asker.kernel.and_then(|k| k.tasks.get(self.tid)).ok_or(Errno::ENOENT)?;
+        let kernel = asker.kernel.ok_or(Errno::ENOENT)?;
+        let task = kernel.tasks.get(self.tid).ok_or(Errno::ENOENT)?;
+        if !task.is_of(kernel) {
+            return Err(Errno::EACCES);
+        }
         let file = task.fds.borrow().get_path(fd).map_err(|_| Errno::ENOENT)?;
         let number = ino(self.tid, (1 << 20) + (fd.0 as u64) * 2 + u64::from(self.info));
         if self.info {
@@ -268,7 +289,7 @@ impl Listing for Fds {
     }
 
     fn list(&self, opener: &Opener, from: u64) -> Vec<DirEntry> {
-        let Some(task) = opener.kernel().ok().and_then(|k| k.tasks.get(self.tid)) else { return Vec::new() };
+        let Some(task) = opener.kernel().ok().and_then(|k| k.own_task(self.tid)) else { return Vec::new() };
         let fds = task.fds.borrow().list();
         let kind = d_type(if self.info { FILE } else { LINK });
         fds.into_iter()

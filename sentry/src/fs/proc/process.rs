@@ -12,15 +12,20 @@ use crate::kernel::Kernel;
 use crate::kernel::fd::Fd;
 use crate::kernel::task::{Task, ThreadGroup};
 
+/// The sandbox of a task, whose compute host knows it.
+pub(super) fn home(task: &Task) -> Result<Rc<Kernel>, Errno> {
+    task.kernel().ok_or(Errno::ESRCH)
+}
+
 /// `comm`: the host's kernel keeps it, for prctl(2) sets it there.
-pub(super) async fn comm(kernel: &Kernel, task: &Task) -> Result<String, Errno> {
-    let text = kernel.host.proc_info(task.tid, "comm").await?;
+pub(super) async fn comm(task: &Task) -> Result<String, Errno> {
+    let text = home(task)?.host.proc_info(task.tid, "comm").await?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// `stat`: the host's line with the fields that name its world replaced.
-pub(super) async fn stat(kernel: &Kernel, task: &Rc<Task>, own: bool) -> Result<String, Errno> {
-    let line = kernel.host.proc_info(task.tid, "stat").await?;
+pub(super) async fn stat(task: &Rc<Task>, own: bool) -> Result<String, Errno> {
+    let line = home(task)?.host.proc_info(task.tid, "stat").await?;
     let line = String::from_utf8_lossy(&line).into_owned();
     // The name may hold anything, parentheses too: the last one ends it.
     let (head, rest) = line.rsplit_once(')').unwrap_or_default();
@@ -48,7 +53,8 @@ pub(super) async fn stat(kernel: &Kernel, task: &Rc<Task>, own: bool) -> Result<
 }
 
 /// `status`.
-pub(super) async fn status(kernel: &Kernel, task: &Rc<Task>, own: bool) -> Result<String, Errno> {
+pub(super) async fn status(task: &Rc<Task>, own: bool) -> Result<String, Errno> {
+    let kernel = home(task)?;
     let text = kernel.host.proc_info(task.tid, "status").await?;
     let text = String::from_utf8_lossy(&text).into_owned();
     let group = task.group();
@@ -89,8 +95,8 @@ pub(super) async fn status(kernel: &Kernel, task: &Rc<Task>, own: bool) -> Resul
 }
 
 /// `statm`: as the host says it, for it names nothing.
-pub(super) async fn statm(kernel: &Kernel, task: &Rc<Task>) -> Result<String, Errno> {
-    let text = kernel.host.proc_info(task.tid, "statm").await?;
+pub(super) async fn statm(task: &Rc<Task>) -> Result<String, Errno> {
+    let text = home(task)?.host.proc_info(task.tid, "statm").await?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

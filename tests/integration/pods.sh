@@ -1,0 +1,157 @@
+#!/bin/bash
+# Containers that join others' namespaces, as those of a pod do. RT=runc: the control.
+. "$(dirname "$0")/../lib.sh"
+trap finish EXIT
+
+# namespaces PID KIND...: JSON of namespaces where those kinds are joined of process PID, or of a path (`=PATH`), the others new.
+namespaces() {
+    python3 - "$@" <<'P'
+import json, sys
+of, kinds = sys.argv[1], sys.argv[2:]
+files = {"network": "net"}
+path = lambda t: of[1:] if of[0] == "=" else "/proc/%s/ns/%s" % (of, files.get(t, t))
+print(json.dumps([dict({"type": t}, **({"path": path(t)} if t in kinds else {})) for t in ("pid", "network", "ipc", "uts", "mount")]))
+P
+}
+# up ID [OPTION...] [-- ARGS...]: a container that sleeps, or runs ARGS, in the background. pid_of ID: its pid.
+up() {
+    local id=$1 options=(); shift
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
+    [ $# -gt 0 ] && shift || set -- sleep 1000
+    bundle "b-$id" --root "$PWD/rootfs" --cgroup "/it-$MARK-$id" "${options[@]}" -- "$@"
+    rt run -d -b "b-$id" "$id" </dev/null >"out-$id" 2>&1 || fail "$id: $(cat "out-$id")"
+}
+pid_of() { rt state "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])'; }
+# join ID OF KIND... [-- ARGS...]: up, in namespaces of container OF.
+join() {
+    local id=$1 of=$2 kinds=(); shift 2
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do kinds+=("$1"); shift; done
+    up "$id" --set /linux/namespaces "$(namespaces "$(pid_of "$of")" "${kinds[@]}")" --set /hostname '""' "$@"
+}
+down() { local id; for id; do rt delete -f "$id"; done; }
+same_status() { [ "$(status_of "$1")" = "$2" ]; }
+hasnt() { [[ $1 != *"$2"* ]] || fail "'$2' in '$1'"; }
+ns() { readlink "/proc/$(pid_of "$1")/ns/$2"; }
+sentry_of() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["sentry"]["pid"])' "$STATE/$1/state.json"; }
+
+joined_namespaces() { # really, on the host
+    local k; up it-a; join it-b it-a network ipc uts
+    for k in net ipc uts; do eq "$(ns it-a $k)" "$(ns it-b $k)"; done
+    [ "$(ns it-a pid)" != "$(ns it-b pid)" ] || fail 'one pid namespace'
+    eq "$(rt exec it-a readlink /proc/self/ns/net)" "$(rt exec it-b readlink /proc/self/ns/net)"
+    eq "$(rt exec it-b readlink /proc/self/ns/uts)" "$(ns it-a uts)"; down it-a it-b
+}
+host_name() {
+    up it-a; join it-b it-a uts; eq "$(rt exec it-b hostname)" conformance
+    rt exec --cap CAP_SYS_ADMIN it-a hostname new; eq "$(rt exec it-b hostname)" new; eq "$(rt exec it-b uname -n)" new; down it-a it-b
+}
+own_host_name() { up it-a; up it-b --set /hostname '"other"'; eq "$(rt exec it-a hostname)" conformance; eq "$(rt exec it-b hostname)" other; down it-a it-b; }
+loopback() {
+    up it-a -- sh -c 'echo hello >/tmp/page; exec httpd -f -p 127.0.0.1:8080 -h /tmp'; join it-b it-a network
+    soon rt exec it-b wget -qO- http://127.0.0.1:8080/page; eq "$(rt exec it-b wget -qO- http://127.0.0.1:8080/page)" hello
+    up it-c; rc 1 rt exec it-c wget -qO- http://127.0.0.1:8080/page 2>/dev/null; down it-a it-b it-c
+}
+processes() {
+    up it-a; join it-b it-a pid; has "$(rt exec it-b ps)" 'sleep 1000'; eq "$(rt exec it-b cat /proc/1/comm)" sleep
+    local n; n=$(rt exec it-b ps | grep -c 'sleep 1000'); eq "$n" 2; eq "$(rt exec it-a ps | grep -c 'sleep 1000')" 2; down it-b it-a
+}
+signals() {
+    up it-a -- sh -c 'trap "echo usr1 >/root/got" USR1; while :; do sleep .1; done'; join it-b it-a pid; sleep .3
+    rt exec it-b kill -USR1 1; soon [ -e rootfs/root/got ]
+    local p; p=$(rt exec it-a sh -c 'pidof sleep | tr " " "\n" | sort -n | tail -1'); rc 1 rt exec --user 5:5 it-b kill -KILL 1 2>/dev/null
+    eq "$(status_of it-a)" running
+    # Also the other way: a process of the second one.
+    p=$(rt exec it-b sh -c 'for p in /proc/[0-9]*; do [ "$(tr "\0" " " <$p/cmdline)" = "sleep 1000 " ] && echo ${p#/proc/}; done'); rt exec it-a kill -KILL "$p"
+    soon same_status it-b stopped; eq "$(status_of it-a)" running; down it-b it-a
+}
+one_ends() { # and the others go on
+    up it-a; join it-b it-a network ipc uts; join it-c it-a network ipc uts
+    rt kill it-a KILL; soon same_status it-a stopped; rt delete it-a
+    rt exec it-b true; join it-d it-b network; eq "$(ns it-d net)" "$(ns it-c net)"; eq "$(rt exec it-c hostname)" conformance
+    down it-b it-c; eq "$(rt exec it-d echo on)" on; down it-d
+}
+first_process_ends() { # and takes along all in its pid namespace
+    up it-a; join it-b it-a pid; rt kill it-a KILL; soon same_status it-a stopped; soon same_status it-b stopped; down it-b it-a
+}
+init_ends() { # in another's pid namespace nobody dies of it but by kill --all
+    up it-a; join it-b it-a pid -- sh -c 'sleep 500 & exec sleep .3'
+    soon same_status it-b stopped; has "$(rt exec it-a ps)" 'sleep 500'
+    rt kill --all it-b KILL; soon not_listed it-a 'sleep 500'; rt delete it-b; eq "$(status_of it-a)" running; down it-a
+}
+not_listed() { [[ $(rt exec "$1" ps) != *"$2"* ]]; }
+attached_run() {
+    up it-a; bundle b --root "$PWD/rootfs" --cgroup "/it-$MARK-b" --set /linux/namespaces "$(namespaces "$(pid_of it-a)" pid)" -- sh -c 'sleep 500 & exit 3'
+    rc 3 rt run -b b it-b </dev/null; hasnt "$(rt exec it-a ps)" 'sleep 500'; down it-a
+}
+paused() {
+    up it-a; join it-b it-a network pid; rt pause it-b; eq "$(rt exec it-a echo on)" on; eq "$(status_of it-b)" paused
+    rt resume it-b; eq "$(rt exec it-b echo on)" on; down it-b it-a
+}
+exec_in_shared_pids() { up it-a; join it-b it-a pid; rc 7 rt exec it-b sh -c 'exit 7'; eq "$(rt exec it-b sh -c 'sleep 0 & wait $!; echo $?')" 0; down it-b it-a; }
+bound_network() { # a namespace that is nobody's
+    ip netns add "$MARK" || fail 'no ip netns'; ip -n "$MARK" link set lo up
+    up it-a --set /linux/namespaces "$(namespaces "=/run/netns/$MARK" network)" -- sh -c 'echo hello >/tmp/page; exec httpd -f -p 127.0.0.1:8080 -h /tmp'
+    join it-b it-a network; soon rt exec it-b wget -qO- http://127.0.0.1:8080/page; down it-a it-b; ip netns del "$MARK"
+}
+refused() { # with the property's name, leaving nothing
+    local kind
+    for kind in mount user time; do
+        bundle b --root "$PWD/rootfs" --set /linux/namespaces "$(python3 -c 'import json,sys; print(json.dumps([{"type": "pid"}, {"type": sys.argv[1], "path": "/proc/1/ns/" + sys.argv[1]}]))' $kind | sed 's,ns/mount,ns/mnt,')" -- true
+        rc 1 rt create -b b it-r 2>e </dev/null >/dev/null; has "$(cat e)" 'linux.namespaces[1].path'
+    done
+    bundle b --root "$PWD/rootfs" --set /linux/namespaces "$(namespaces =/nonexistent ipc)" -- true
+    rc 1 rt create -b b it-r 2>e </dev/null >/dev/null; has "$(cat e)" 'linux.namespaces[2].path'
+    bundle b --root "$PWD/rootfs" --set /linux/namespaces "$(namespaces =/etc/passwd ipc)" -- true
+    rc 1 rt create -b b it-r 2>e </dev/null >/dev/null; has "$(cat e)" 'ipc namespace /etc/passwd'
+}
+one_sentry() {
+    up it-a; up it-x; join it-b it-a network; join it-c it-b pid
+    eq "$(sentry_of it-b)" "$(sentry_of it-a)"; eq "$(sentry_of it-c)" "$(sentry_of it-a)"; [ "$(sentry_of it-x)" != "$(sentry_of it-a)" ] || fail 'one sentry for all'
+    local s; s=$(sentry_of it-a); down it-a it-x it-c; alive "$s" || fail 'it ended before its last user'; down it-b; soon gone "$s"
+}
+supervisor_killed() { # of one; the others go on, and so does their sentry
+    up it-a; join it-b it-a network uts
+    local s; s=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["supervisor"]["pid"])' "$STATE/it-a/state.json")
+    kill -KILL "$s"; soon same_status it-a stopped; eq "$(rt exec it-b hostname)" conformance; join it-c it-b network; down it-a; eq "$(rt exec it-c echo on)" on; down it-b it-c
+}
+sentry_killed() {
+    up it-a; join it-b it-a network; kill -KILL "$(sentry_of it-a)"; soon same_status it-a stopped; soon same_status it-b stopped; down it-a it-b
+}
+abstract_sockets() { # of the network namespace; busybox has no client for them, a static program does
+    musl-gcc -static -O1 -o rootfs/bin/abstract -x c - <<'C' || fail 'no musl-gcc'
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    struct sockaddr_un a = {AF_UNIX, "\0pods"};
+    socklen_t n = sizeof(sa_family_t) + 5;
+    int s = socket(AF_UNIX, SOCK_STREAM, 0);
+    char b[8] = {0};
+    if (argc > 1) {
+        if (bind(s, (void *)&a, n) || listen(s, 5)) return 2;
+        for (;;) { int c = accept(s, 0, 0); write(c, "hello\n", 6); close(c); }
+    }
+    if (connect(s, (void *)&a, n)) return 3;
+    write(1, b, read(s, b, 8));
+    return 0;
+}
+C
+    up it-a -- abstract serve; join it-b it-a network; up it-c
+    soon rt exec it-b abstract; eq "$(rt exec it-b abstract)" hello; rc 3 rt exec it-c abstract; down it-a it-b it-c
+}
+beside() { # what serves a container is in a cgroup of its own
+    up it-a; join it-b it-a network; local s c
+    s=$(sentry_of it-a)
+    for c in memory cpu; do
+        [ -d /sys/fs/cgroup/$c ] || continue
+        has "$(cat "/proc/$s/cgroup")" "/rsc-it-$MARK-it-a"
+        grep -q "^$(pid_of it-a)\$" "/sys/fs/cgroup/$c/it-$MARK-it-a/cgroup.procs"
+        hasnt "$(cat "/sys/fs/cgroup/$c/it-$MARK-it-a/cgroup.procs")" "$s"
+    done
+    rt pause it-a; rt pause it-b; rt resume it-b; rt resume it-a
+    down it-a; has "$(cat "/proc/$s/cgroup")" "/rsc-it-$MARK-it-b"; down it-b
+}
+
+step joined-namespaces host-name own-host-name loopback processes signals one-ends first-process-ends init-ends attached-run paused \
+    exec-in-shared-pids bound-network abstract-sockets
+only_rsc refused one-sentry supervisor-killed sentry-killed beside
