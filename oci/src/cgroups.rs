@@ -123,7 +123,7 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    fn has(&self, controller: &str) -> bool {
+    pub(crate) fn has(&self, controller: &str) -> bool {
         self.controllers.is_empty() || self.controllers.iter().any(|name| name == controller)
     }
 }

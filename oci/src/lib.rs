@@ -14,6 +14,7 @@ pub mod id;
 mod json;
 pub mod process;
 mod seccomp;
+pub mod shim;
 pub mod signal;
 pub mod state;
 mod sys;

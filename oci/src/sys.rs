@@ -1,10 +1,13 @@
-//! The system calls that nix does not wrap, those of pidfds, and what a child does before its exec.
+//! The system calls that nix does not wrap: those of pidfds, waiting for any child, a terminal's size, and what a child does
+//! before its exec.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+
+use tokio::io::unix::AsyncFd;
 
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers, touches no memory of ours.
@@ -33,4 +36,68 @@ pub(crate) fn enter_before_exec(command: &mut Command, namespaces: Vec<OwnedFd>)
     };
     // SAFETY: setns(2) alone, which allocates nothing and takes no lock.
     unsafe { command.pre_exec(enter) };
+}
+
+/// Reaps a child that has ended: its pid, and its status or 128 and the number of the signal. Any signal has a number, those that
+/// no library names too.
+pub(crate) fn wait_any() -> Option<(i32, u32)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: the kernel writes one int.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match pid {
+            ..0 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            ..=0 => return None,
+            _ if libc::WIFEXITED(status) => return Some((pid, libc::WEXITSTATUS(status).unsigned_abs())),
+            _ if libc::WIFSIGNALED(status) => return Some((pid, 128 + libc::WTERMSIG(status).unsigned_abs())),
+            _ => {}
+        }
+    }
+}
+
+/// Sets the size of a terminal, in rows and columns.
+pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel reads one `winsize`.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(&size)) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Gives the command these descriptors, from number 3 on.
+pub(crate) fn pass_descriptors(command: &mut Command, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    // Out of the way of the numbers that they are to get.
+    let first = 3 + RawFd::try_from(descriptors.len()).unwrap_or(0);
+    let copies = descriptors.iter().map(|fd| {
+        // SAFETY: no pointers.
+        match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first) } {
+            // SAFETY: a fresh descriptor that nobody else owns.
+            copy if copy >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(copy) }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    });
+    let copies: Vec<OwnedFd> = copies.collect::<io::Result<_>>()?;
+    let place = move || {
+        for (copy, number) in copies.iter().zip(3..) {
+            // SAFETY: no pointers; the numbers are below those of the copies and nobody's in this child.
+            if unsafe { libc::dup2(copy.as_raw_fd(), number) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: dup2(2) alone, which allocates nothing and takes no lock.
+    unsafe { command.pre_exec(place) };
+    Ok(())
+}
+
+/// A descriptor that was received.
+pub(crate) fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has made it for this process, and nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// A descriptor that a task can wait for. Fails with EPERM for regular files.
+pub(crate) fn polled(fd: OwnedFd, interest: tokio::io::Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is open, and the same, as long as it is owned.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
