@@ -61,7 +61,7 @@ signals() {
     local p; p=$(rt exec it-a sh -c 'pidof sleep | tr " " "\n" | sort -n | tail -1'); rc 1 rt exec --user 5:5 it-b kill -KILL 1 2>/dev/null
     eq "$(status_of it-a)" running
     # Also the other way: a process of the second one.
-    p=$(rt exec it-b sh -c 'for p in /proc/[0-9]*; do [ "$(tr "\0" " " <$p/cmdline)" = "sleep 1000 " ] && echo ${p#/proc/}; done'); rt exec it-a kill -KILL "$p"
+    p=$(rt exec it-b sh -c 'for p in /proc/[0-9]*; do [ "$(cat $p/cmdline 2>/dev/null | tr "\0" " ")" = "sleep 1000 " ] && echo ${p#/proc/}; done; true'); rt exec it-a kill -KILL "$p"
     soon same_status it-b stopped; eq "$(status_of it-a)" running; down it-b it-a
 }
 one_ends() { # and the others go on
@@ -117,7 +117,7 @@ supervisor_killed() { # of one; the others go on, and so does their sentry
 sentry_killed() {
     up it-a; join it-b it-a network; kill -KILL "$(sentry_of it-a)"; soon same_status it-a stopped; soon same_status it-b stopped; down it-a it-b
 }
-abstract_sockets() { # of the network namespace; busybox has no client for them, a static program does
+make_abstract() {
     musl-gcc -static -O1 -o rootfs/bin/abstract -x c - <<'C' || fail 'no musl-gcc'
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -136,8 +136,22 @@ int main(int argc, char **argv) {
     return 0;
 }
 C
+}
+abstract_sockets() { # of the network namespace; busybox has no client for them, a static program does
+    make_abstract
     up it-a -- abstract serve; join it-b it-a network; up it-c
     soon rt exec it-b abstract; eq "$(rt exec it-b abstract)" hello; rc 3 rt exec it-c abstract; down it-a it-b it-c
+}
+distant_sentry() { # many sandboxes of one: only those share that join
+    make_abstract
+    "$SENTRY" serve --unix "$PWD/s" </dev/null >sentry.log 2>&1 & local s=$!
+    soon [ -S s ]; rt() { TEST_MARK=$MARK "$RT" --root "$STATE" --sentry "unix://$PWD/s" "$@"; }
+    up it-a -- abstract serve; up it-x; unset -f rt; rt() { TEST_MARK=$MARK "$RT" --root "$STATE" "$@"; }
+    join it-b it-a network uts pid -- sleep 900 # which brings it to the same sentry, whatever it is told
+    rt exec --cap CAP_SYS_ADMIN it-a hostname new; eq "$(rt exec it-b hostname)" new; eq "$(rt exec it-x hostname)" conformance
+    has "$(rt exec it-a ps)" 'sleep 900'; hasnt "$(rt exec it-x ps)" 'sleep 900'; eq "$(rt exec it-b abstract)" hello; rc 3 rt exec it-x abstract
+    rt kill it-b KILL; soon same_status it-b stopped; eq "$(rt exec it-a echo on)" on
+    down it-b it-a it-x; kill $s; wait $s || :
 }
 beside() { # what serves a container is in a cgroup of its own
     up it-a; join it-b it-a network; local s c
@@ -154,4 +168,4 @@ beside() { # what serves a container is in a cgroup of its own
 
 step joined-namespaces host-name own-host-name loopback processes signals one-ends first-process-ends init-ends attached-run paused \
     exec-in-shared-pids bound-network abstract-sockets
-only_rsc refused one-sentry supervisor-killed sentry-killed beside
+only_rsc refused one-sentry supervisor-killed sentry-killed distant-sentry beside
