@@ -90,6 +90,8 @@ pub struct Kernel {
     pub path: RefCell<Option<Vec<u8>>>,
     /// The next pipe's, socket's or anonymous file's inode number.
     pub next_ino: Cell<u64>,
+    /// It is being taken apart: nobody is left to be told of anything.
+    pub closing: Cell<bool>,
     /// Terminals of the compute host, by the number of the first descriptor that came with them.
     pub consoles: RefCell<BTreeMap<u32, Weak<Terminal>>>,
     /// Where the files were opened that tasks have mapped, by `FileSource.file`.
@@ -139,6 +141,7 @@ impl Kernel {
             started: Instant::now(),
             path: RefCell::default(),
             next_ino: Cell::new(1),
+            closing: Cell::new(false),
             consoles: RefCell::default(),
             mapped: RefCell::default(),
             in_flight: RefCell::default(),
@@ -283,6 +286,7 @@ impl Kernel {
 
     /// Ends all: tasks, and with them descriptors and files.
     pub fn close(&self) {
+        self.closing.set(true);
         for task in self.own_tasks() {
             self.tasks.remove(task.tid);
         }

@@ -324,3 +324,6 @@ impl Kernel {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

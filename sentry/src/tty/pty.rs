@@ -268,9 +268,8 @@ impl Drop for Master {
     fn drop(&mut self) {
         self.pty.master_open.set(false);
         self.pty.to_slave.notify(PollEvents::all());
-        let (terminal, kernel) = (self.terminal.clone(), self.pty.kernel.clone());
-        // Within a runtime only: when the sandbox itself goes there is nobody to be told.
-        if let (Some(kernel), Ok(_)) = (kernel.upgrade(), tokio::runtime::Handle::try_current()) {
+        let terminal = self.terminal.clone();
+        if let Some(kernel) = self.pty.kernel.upgrade().filter(|kernel| !kernel.closing.get()) {
             tokio::task::spawn_local(async move { terminal.hang_up(&kernel).await });
         }
     }
