@@ -4,6 +4,7 @@
 pub mod arena;
 pub mod cli;
 pub mod engine;
+pub mod install;
 pub mod jail;
 pub mod lifecycle;
 pub mod platform;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rsc_oci::annotations::{Loss, Placement, Platform};
 
+use crate::install::Client;
 use crate::lifecycle::update::parse_size;
 
 /// Runs OCI containers whose every system call is carried out by a sentry.
@@ -136,6 +137,10 @@ pub enum Command {
     Spec(SpecArgs),
     /// Print what is supported as JSON
     Features,
+    /// Make a container tool know this runtime; without --write, say how
+    Install(InstallArgs),
+    /// Undo what install has done; without --write, say how
+    Uninstall(InstallArgs),
 }
 
 /// Of one container.
@@ -427,6 +432,26 @@ pub struct SpecArgs {
     /// For a user without privileges
     #[arg(long = "rootless")]
     pub for_rootless: bool,
+}
+
+/// `install` and `uninstall`.
+#[derive(Debug, Args)]
+pub struct InstallArgs {
+    /// The tool
+    #[arg(value_enum, value_name = "CLIENT")]
+    pub client: Client,
+    /// Its file of settings [default: the usual one below /etc]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The runtime's name there
+    #[arg(long, value_name = "NAME", default_value = "rsc")]
+    pub name: String,
+    /// Folder of rsc-runtime and containerd-shim-rsc-v1 [default: that of this program]
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
+    /// Change the file
+    #[arg(long)]
+    pub write: bool,
 }
 
 #[cfg(test)]

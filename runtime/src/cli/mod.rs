@@ -17,6 +17,7 @@ use rsc_oci::annotations::Permitted;
 use rsc_oci::exec::Changes;
 use rsc_oci::{ContainerId, Store, defaults};
 
+use crate::install;
 use crate::lifecycle::exec::{ExecOptions, What};
 use crate::lifecycle::update::Limits;
 use crate::lifecycle::{self, CreateOptions, LifecycleError};
@@ -113,7 +114,22 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         }
         Command::Spec(args) => write_spec(args.bundle.as_deref(), args.for_rootless).map(done),
         Command::Features => Ok(print(&json(&defaults::features())?)),
+        Command::Install(args) => Ok(print(&install::install(&install_plan(args)?)?)),
+        Command::Uninstall(args) => Ok(print(&install::uninstall(&install_plan(args)?)?)),
     }
+}
+
+fn install_plan(args: args::InstallArgs) -> Result<install::Plan, LifecycleError> {
+    let programs = match args.programs {
+        Some(folder) => {
+            std::path::absolute(&folder).map_err(LifecycleError::io("resolving", folder.display().to_string()))?
+        }
+        None => {
+            let own = std::env::current_exe().map_err(LifecycleError::io("finding", "this program"))?;
+            own.parent().unwrap_or(Path::new("/")).to_owned()
+        }
+    };
+    Ok(install::Plan { client: args.client, file: args.file, name: args.name, programs, write: args.write })
 }
 
 fn unsupported(text: &str) -> LifecycleError {

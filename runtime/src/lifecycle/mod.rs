@@ -41,6 +41,9 @@ pub enum LifecycleError {
     /// The host's configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The settings of a container tool.
+    #[error(transparent)]
+    Install(#[from] crate::install::InstallError),
     /// The id.
     #[error(transparent)]
     Id(#[from] IdError),
