@@ -93,6 +93,19 @@ bound_network() { # a namespace that is nobody's
     up it-a --set /linux/namespaces "$(namespaces "=/run/netns/$MARK" network)" -- sh -c 'echo hello >/tmp/page; exec httpd -f -p 127.0.0.1:8080 -h /tmp'
     join it-b it-a network; soon rt exec it-b wget -qO- http://127.0.0.1:8080/page; down it-a it-b; ip netns del "$MARK"
 }
+host_processes() { # in sight, and out of reach: not for the control, which would kill them
+    local path other n=0
+    setpriv --reuid 65534 --regid 65534 --clear-groups env TEST_MARK=$MARK sleep 700 </dev/null >/dev/null 2>&1 & other=$!
+    for path in '[{"type": "mount"}, {"type": "network"}, {"type": "uts"}]' "$(namespaces $$ pid)"; do
+        n=$((n + 1)); up it-$n --set /linux/namespaces "$path" -- sh -c 'sleep 600 & exec sleep 1000'
+        eq "$(rt exec it-$n cat /proc/1/comm)" "$(cat /proc/1/comm)"; has "$(rt exec it-$n ps)" 'sleep 700'; has "$(rt exec it-$n ps)" 'sleep 600'
+        eq "$(rt exec it-$n cat /proc/$other/comm)" sleep; rc 1 rt exec it-$n ls /proc/4000000 2>/dev/null
+        rc 1 rt exec it-$n kill -KILL $other 2>/dev/null; rc 1 rt exec it-$n kill -0 1 2>/dev/null; rc 1 rt exec it-$n renice -n 19 -p $other 2>/dev/null
+        rt exec it-$n sh -c 'kill -KILL -1'; alive $other || fail 'a process of the host was killed'
+        soon same_status it-$n stopped; down it-$n
+    done
+    kill $other
+}
 refused() { # with the property's name, leaving nothing
     local kind
     for kind in mount user time; do
@@ -168,4 +181,4 @@ beside() { # what serves a container is in a cgroup of its own
 
 step joined-namespaces host-name own-host-name loopback processes signals one-ends first-process-ends init-ends attached-run paused \
     exec-in-shared-pids bound-network abstract-sockets
-only_rsc refused one-sentry supervisor-killed sentry-killed distant-sentry beside
+only_rsc host-processes refused one-sentry supervisor-killed sentry-killed distant-sentry beside

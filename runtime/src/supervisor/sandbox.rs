@@ -100,9 +100,13 @@ pub fn existing(namespace: &LinuxNamespace) -> Option<PathBuf> {
     namespace.path().clone().filter(|path| !path.as_os_str().is_empty())
 }
 
-/// The namespaces that the specification joins.
+/// The namespaces that the specification joins. Where it names none for processes, these are the host's; of the other kinds what is
+/// the host's stays out of the jail's reach.
 pub fn joined(spec: &Spec) -> Vec<Joined> {
-    let path = |kind| Some(Joined { kind, path: existing(namespace(spec, kind)?)? });
+    let path = |kind| match namespace(spec, kind) {
+        None if kind == Kind::Pid => Some(Joined { kind, path: "/proc/self/ns/pid".into() }),
+        other => Some(Joined { kind, path: existing(other?)? }),
+    };
     Kind::ALL.into_iter().filter_map(path).collect()
 }
 

@@ -294,3 +294,64 @@ impl Kernel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testing::TestBox;
+
+    fn cloned(tid: u32, child: u32) -> v1::TaskEvent {
+        let cloned = v1::Cloned { child, flags: 17, child_tgid: child };
+        v1::TaskEvent { tid, id: 0, what: Some(What::Cloned(cloned)) }
+    }
+
+    fn exited(tid: u32) -> v1::TaskEvent {
+        v1::TaskEvent { tid, id: 0, what: Some(What::Exited(v1::Exited { status: 0, last: true })) }
+    }
+
+    #[test]
+    fn sandboxes_of_one_pid_namespace_see_each_other_and_touch_their_own() {
+        TestBox::run(|t| async move {
+            let (first, second) = (&t.kernel, t.beside(7));
+            assert!(first.tasks.get(7).is_some() && first.own_task(7).is_none() && second.own_task(7).is_some());
+            assert!(second.enter(7, init_of(&t)).is_err(), "taken");
+            // What the first one's supervisor says of the second one's tasks is nothing, or wrong.
+            assert!(first.event(exited(7)).is_ok() && second.own_task(7).is_some());
+            assert!(first.event(cloned(7, 8)).is_err());
+            let call = v1::Syscall { call: 1, tid: 7, nr: nr::GETPID, args: vec![0; 6], segments: Vec::new() };
+            assert_eq!(TestBox::rax(&first.syscall(call).await), -3);
+            // The host's kernel has given a tid anew: whoever had it is gone.
+            assert!(first.event(cloned(1, 9)).is_ok() && first.event(cloned(1, 9)).is_err());
+            assert!(second.event(cloned(7, 9)).is_ok());
+            assert!(first.own_task(9).is_none() && second.own_task(9).is_some());
+            second.close();
+            assert_eq!(first.tasks.ids(), [1]);
+        });
+    }
+
+    #[test]
+    fn signals_go_to_the_supervisor_that_has_the_process() {
+        TestBox::run(|t| async move {
+            let second = t.beside(7);
+            let own = t.kernel.tasks.group(1).unwrap();
+            assert_eq!(second.signal_process(&own, 15).await, Ok(()));
+            assert_eq!(*t.host.signals.borrow(), [(1, 0, 15)]);
+            let other = t.kernel.tasks.group(7).unwrap();
+            assert_eq!(t.kernel.signal_process(&other, 15).await, Ok(()));
+            assert_eq!(t.host.signals.borrow().len(), 1);
+        });
+    }
+
+    fn init_of(t: &TestBox) -> Init {
+        let task = t.kernel.own_task(1).unwrap();
+        let fs = task.fs.borrow().clone();
+        Init {
+            creds: Credentials::all_powerful(),
+            fs,
+            rlimits: *task.group().rlimits.borrow(),
+            stdio: [None, None, None],
+            no_new_privs: false,
+            terminal: None,
+        }
+    }
+}

@@ -209,6 +209,35 @@ impl TestBox {
         Rc::new(Self { host, kernel, next: std::cell::Cell::new(1) })
     }
 
+    /// Another sandbox in the same namespaces, whose first task has the id `tid`.
+    pub fn beside(&self, tid: u32) -> Rc<super::Kernel> {
+        let host = FakeHost::new(4096);
+        let root = TmpFs::new(1, host.clone(), TmpfsOptions { mode: 0o755, ..Default::default() });
+        let vfs = Vfs::new(host.clone(), root, rsc_proto::abi::MountFlags::empty());
+        let fs = FsContext::new(vfs.root(), vfs.root(), 0o22);
+        let kernel = super::Kernel::new(super::KernelParts {
+            id: "beside".into(),
+            host,
+            facts: v1::HostFacts::default(),
+            tasks: self.kernel.tasks.clone(),
+            uts: self.kernel.uts.clone(),
+            vfs,
+            net: self.kernel.net.clone(),
+            seccomp: None,
+            host_pids: false,
+        });
+        let init = super::lifecycle::Init {
+            creds: super::credentials::Credentials::all_powerful(),
+            fs,
+            rlimits: [rsc_proto::abi::Rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX }; super::task::rlimit::COUNT],
+            stdio: [None, None, None],
+            no_new_privs: false,
+            terminal: None,
+        };
+        kernel.enter(tid, init).unwrap();
+        kernel
+    }
+
     /// Starts a call of task 1; its number, to interrupt it, and its answer, with the output applied to memory.
     pub fn start(self: &Rc<Self>, nr: u32, args: &[u64]) -> (u64, tokio::task::JoinHandle<v1::Answer>) {
         let id = self.next.replace(self.next.get() + 1);
