@@ -143,8 +143,19 @@ impl Container {
             if socket.is_some() { ([None, None, None], stdios) } else { (stdios, [None, None, None]) };
         let made = async {
             self.runtime.run(&self.common.reaper, command, &line, given).await?;
-            let terminal = socket.map(|socket| serve_terminal(&socket, kept)).transpose()?;
-            Ok((read_pid(pid_file)?, terminal))
+            let begin = || {
+                let terminal = socket.map(|socket| serve_terminal(&socket, kept)).transpose()?;
+                Ok((read_pid(pid_file)?, terminal))
+            };
+            let begun: Result<_, ShimError> = begin();
+            if begun.is_err() && command == "create" {
+                // It is there, and nobody will ever ask for it.
+                let args = ["--force", self.id.as_str()];
+                if let Err(error) = self.runtime.simple(&self.common.reaper, "delete", &args).await {
+                    tracing::warn!("after a failure of create: {error}");
+                }
+            }
+            begun
         };
         match made.await {
             Ok((pid, terminal)) => {

@@ -29,8 +29,6 @@ pub(super) struct Options {
     pub(super) no_pivot_root: bool,
     /// `NoNewKeyring`.
     pub(super) no_new_keyring: bool,
-    /// `ShimCgroup`: where the shim itself is to be.
-    pub(super) shim_cgroup: Option<PathBuf>,
     /// Configuration file for the runtime.
     pub(super) config: Option<PathBuf>,
 }
@@ -48,13 +46,15 @@ impl Options {
         match any.type_url.rsplit('/').next().unwrap_or_default() {
             "containerd.runc.v1.Options" => {
                 let given = RuncOptions::parse_from_bytes(&any.value).map_err(|error| invalid(error.to_string()))?;
+                if !given.shim_cgroup.is_empty() {
+                    return Err(ShimError::Unsupported("option ShimCgroup (leave it out)".to_owned()));
+                }
                 Ok(Self {
                     binary: set(given.binary_name),
                     root: set(given.root),
                     systemd_cgroup: given.systemd_cgroup,
                     no_pivot_root: given.no_pivot_root,
                     no_new_keyring: given.no_new_keyring,
-                    shim_cgroup: set(given.shim_cgroup),
                     config: None,
                 })
             }

@@ -141,6 +141,9 @@ pub enum Command {
     Install(InstallArgs),
     /// Undo what install has done; without --write, say how
     Uninstall(InstallArgs),
+    /// Write the man pages, or a shell's completions, made from this very command line
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// Of one container.
@@ -452,6 +455,30 @@ pub struct InstallArgs {
     /// Change the file
     #[arg(long)]
     pub write: bool,
+}
+
+/// `generate`, for packages.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// What
+    #[arg(value_enum, value_name = "WHAT")]
+    pub what: Generated,
+    /// Folder to write to
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// What `generate` makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Generated {
+    /// A page, and one for each command.
+    Man,
+    /// For bash.
+    Bash,
+    /// For zsh.
+    Zsh,
+    /// For fish.
+    Fish,
 }
 
 #[cfg(test)]

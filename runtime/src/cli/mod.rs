@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod config;
+mod generate;
 pub mod log;
 mod root;
 pub mod settings;
@@ -114,6 +115,10 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         }
         Command::Spec(args) => write_spec(args.bundle.as_deref(), args.for_rootless).map(done),
         Command::Features => Ok(print(&json(&defaults::features())?)),
+        Command::Generate(args) => {
+            let failed = LifecycleError::io("writing to", args.dir.display().to_string());
+            generate::generate(args.what, &args.dir).map_err(failed).map(done)
+        }
         Command::Install(args) => Ok(print(&install::install(&install_plan(args)?)?)),
         Command::Uninstall(args) => Ok(print(&install::uninstall(&install_plan(args)?)?)),
     }
