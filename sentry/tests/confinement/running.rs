@@ -4,7 +4,9 @@ use rsc_proto::table;
 use rsc_proto::transport::{Dialer, PROTOCOL_VERSION, build};
 use rsc_proto::v1::{self, down, root, up};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Permissions;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -173,6 +175,7 @@ fn a_listening_sentry_holds_what_the_documentation_says() {
     let tree = dir.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
     std::fs::write(tree.join("program"), "#!/program\n").unwrap();
+    std::fs::set_permissions(tree.join("program"), Permissions::from_mode(0o755)).unwrap();
     let path = dir.path().join("socket");
     let export = format!("tree={}", tree.display());
     let (mut sentry, manager) =
