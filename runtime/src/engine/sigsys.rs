@@ -15,9 +15,6 @@ use crate::{
 };
 use rsc_proto::v1::{Sigsys, sigsys::Kind};
 
-/// Where `si_syscall` is in a `siginfo_t`.
-const SI_SYSCALL: usize = 24;
-
 /// Registers at the trap of the call that takes the forbidden one's place.
 fn instead(regs: &Registers, kind: Kind) -> Registers {
     let mark = match kind {
@@ -57,11 +54,8 @@ impl Engine {
         let Some(task) = self.tasks.get_mut(&tid) else { return Ok(()) };
         if let State::Forbidden(mut regs) = std::mem::replace(&mut task.state, State::Running) {
             let nr = regs.orig_rax;
-            let mut info = ptrace::siginfo(tid)?;
-            if let Some(field) = info.get_mut(SI_SYSCALL..SI_SYSCALL + 4) {
-                field.copy_from_slice(&(nr as u32).to_ne_bytes());
-            }
-            ptrace::set_siginfo(tid, &info)?;
+            let info = ptrace::signal_info(tid)?.with_syscall(nr as u32);
+            ptrace::set_signal_info(tid, &info)?;
             // As at its entry.
             regs.rax = nr;
             ptrace::set_registers(tid, &regs)?;

@@ -7,7 +7,7 @@
 use super::{Jail, JailConfig, JailError, await_ready, child, loader, maps_of, read_report};
 use crate::sys::process::{self, Forked, exit_now};
 use nix::{
-    sched::{CloneFlags, setns},
+    sched::setns,
     sys::{
         socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair},
         wait::waitpid,
@@ -54,13 +54,7 @@ fn go_between(config: &JailConfig, init: &OwnedFd, control: OwnedFd, loader: &Ow
         // Nobody hears it: then nobody waits for it either.
         let _ = send(control.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
     };
-    let all = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
-    if let Err(errno) = setns(init, all) {
+    if let Err(errno) = setns(init, super::NAMESPACES) {
         say(&format!("enter the container's namespaces: {}", errno.desc()));
         exit_now(1)
     }

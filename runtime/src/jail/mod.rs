@@ -55,16 +55,18 @@ pub struct JailConfig {
     pub env: Vec<CString>,
 }
 
+/// The kinds of namespaces that a jail is in apart from the host, made or joined.
+const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWUSER
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWNS)
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWUTS);
+
 impl JailConfig {
     /// The namespaces which the jail makes.
     fn fresh(&self) -> CloneFlags {
-        let all = CloneFlags::CLONE_NEWUSER
-            | CloneFlags::CLONE_NEWPID
-            | CloneFlags::CLONE_NEWNS
-            | CloneFlags::CLONE_NEWNET
-            | CloneFlags::CLONE_NEWIPC
-            | CloneFlags::CLONE_NEWUTS;
-        self.joined.iter().fold(all, |fresh, it| fresh - it.kind.flag())
+        self.joined.iter().fold(NAMESPACES, |fresh, it| fresh - it.kind.flag())
     }
 
     /// Whether it has a namespace of this kind of its own.

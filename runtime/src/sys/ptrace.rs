@@ -158,6 +158,15 @@ impl SignalInfo {
         // SAFETY: of a signal sent by tgkill(2) the sender is known.
         self.0.si_code == libc::SI_TKILL && unsafe { self.0.si_pid() } == 0
     }
+
+    /// The same of a SIGSYS, but of the call with this number. sigaction(2), si_syscall.
+    pub fn with_syscall(mut self, nr: u32) -> Self {
+        /// Where it is in a `siginfo_t`.
+        const SI_SYSCALL: usize = 24;
+        // SAFETY: it is at this place of the structure on x86-64, aligned, and any bits are valid.
+        unsafe { ptr::from_mut(&mut self.0).cast::<u8>().add(SI_SYSCALL).cast::<u32>().write(nr) };
+        self
+    }
 }
 
 impl std::fmt::Debug for SignalInfo {
@@ -204,23 +213,4 @@ pub fn set_signal_mask(tid: i32, mask: u64) -> Result<(), Gone> {
     // SAFETY: the kernel reads eight bytes, the size that is given as the address.
     let value = unsafe { libc::ptrace(libc::PTRACE_SETSIGMASK, tid, 8usize, ptr::from_ref(&mask)) };
     check(value).map_err(|errno| gone(libc::PTRACE_SETSIGMASK, tid, errno)).map(drop)
-}
-
-/// Bytes of the kernel's `siginfo_t`.
-pub const SIGINFO: usize = 128;
-
-/// What is told of the signal at whose delivery a tracee has stopped.
-pub fn siginfo(tid: i32) -> Result<[u8; SIGINFO], Gone> {
-    let mut info = [0; SIGINFO];
-    // SAFETY: the kernel writes a `siginfo_t`, which has this size.
-    let value = unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, tid, 0usize, info.as_mut_ptr()) };
-    check(value).map_err(|errno| gone(libc::PTRACE_GETSIGINFO, tid, errno))?;
-    Ok(info)
-}
-
-/// Changes it.
-pub fn set_siginfo(tid: i32, info: &[u8; SIGINFO]) -> Result<(), Gone> {
-    // SAFETY: the kernel reads a `siginfo_t`, which has this size.
-    let value = unsafe { libc::ptrace(libc::PTRACE_SETSIGINFO, tid, 0usize, info.as_ptr()) };
-    check(value).map_err(|errno| gone(libc::PTRACE_SETSIGINFO, tid, errno)).map(drop)
 }

@@ -43,9 +43,23 @@ fn admin(cx: &Cx) -> Result<(), Errno> {
     if cx.task.creds().has(cap::SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
 }
 
+/// `EINVAL` of a place that is not in the tree: in a mount that was taken away, or a file without a path.
+fn in_tree(cx: &Cx, at: &Location) -> Result<(), Errno> {
+    if cx.kernel.vfs.mounts.has(&at.mount) { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 /// The mount whose root is here. `EINVAL` in the middle of one. Linux: path_mounted().
-fn mounted(at: &Location) -> Result<&Rc<Mount>, Errno> {
+fn mounted<'a>(cx: &Cx, at: &'a Location) -> Result<&'a Rc<Mount>, Errno> {
+    in_tree(cx, at)?;
     if Rc::ptr_eq(&at.dentry, &at.mount.root) { Ok(&at.mount) } else { Err(Errno::EINVAL) }
+}
+
+/// What to bind or to move. Linux: `EINVAL` if it is not said.
+async fn origin(cx: &Cx, source: UserPtr<u8>, name: Option<&str>) -> Result<Location, Errno> {
+    match name {
+        None | Some("") => Err(Errno::EINVAL),
+        Some(_) => resolve(cx, source, true).await,
+    }
 }
 
 /// The flags of a mount. Linux: path_mount().
@@ -80,17 +94,18 @@ pub async fn mount(
         return remount(cx, &at, flags, &data);
     }
     if flags.contains(MountFlags::MS_BIND) {
-        let from = resolve(cx, source.non_null().ok_or(Errno::EINVAL)?, true).await?;
+        let from = origin(cx, source, name.as_deref()).await?;
         return bind(cx, &at, &from, flags.contains(MountFlags::MS_REC));
     }
     if flags.intersects(PROPAGATION) {
         return propagation(cx, &at, flags);
     }
     if flags.contains(MountFlags::MS_MOVE) {
-        let from = resolve(cx, source.non_null().ok_or(Errno::EINVAL)?, true).await?;
+        let from = origin(cx, source, name.as_deref()).await?;
         return relocate(cx, &at, &from);
     }
     let fs = instance(cx, &kind.ok_or(Errno::EINVAL)?, &data)?;
+    in_tree(cx, &at)?;
     room(cx, 1)?;
     if !at.inode().attr().is_dir() {
         return Err(Errno::ENOTDIR.into());
@@ -128,7 +143,7 @@ fn instance(cx: &Cx, kind: &str, data: &str) -> Result<Rc<dyn FileSystem>, Errno
 
 /// Linux: do_reconfigure_mnt() with MS_BIND, else do_remount(), of which only the flags can be changed.
 fn remount(cx: &Cx, at: &Location, flags: MountFlags, data: &str) -> SysResult<()> {
-    let mount = mounted(at)?;
+    let mount = mounted(cx, at)?;
     let mut wanted = own(flags);
     if !flags.intersects(ATIME | MountFlags::MS_STRICTATIME) {
         wanted = (wanted - ATIME) | (mount.flags() & ATIME);
@@ -145,6 +160,8 @@ fn remount(cx: &Cx, at: &Location, flags: MountFlags, data: &str) -> SysResult<(
 
 /// Linux: do_loopback().
 fn bind(cx: &Cx, at: &Location, from: &Location, deep: bool) -> SysResult<()> {
+    in_tree(cx, from)?;
+    in_tree(cx, at)?;
     let within = cx.kernel.vfs.mounts.within(from);
     // Without them what they hide would be seen.
     if !deep && within.iter().any(|mount| mount.is_fixed()) {
@@ -164,7 +181,7 @@ fn propagation(cx: &Cx, at: &Location, flags: MountFlags) -> SysResult<()> {
     if kind.bits().count_ones() != 1 {
         return Err(Errno::EINVAL.into());
     }
-    mounted(at)?;
+    mounted(cx, at)?;
     if kind.intersects(MountFlags::MS_SHARED | MountFlags::MS_UNBINDABLE) {
         return Err(cx.kernel.unlisted(cx).into());
     }
@@ -173,13 +190,14 @@ fn propagation(cx: &Cx, at: &Location, flags: MountFlags) -> SysResult<()> {
 
 /// Linux: do_move_mount().
 fn relocate(cx: &Cx, at: &Location, from: &Location) -> SysResult<()> {
-    let mount = mounted(from)?;
+    let mount = mounted(cx, from)?;
     if mount.is_fixed() || mount.parent().is_none() {
         return Err(Errno::EINVAL.into());
     }
     if at.inode().attr().is_dir() != from.inode().attr().is_dir() {
         return Err(Errno::ENOTDIR.into());
     }
+    in_tree(cx, at)?;
     let mounts = &cx.kernel.vfs.mounts;
     if at.mount.id == mount.id || mounts.within(from).iter().any(|m| m.id == at.mount.id) {
         return Err(Errno::ELOOP.into());
@@ -193,7 +211,7 @@ pub async fn umount2(cx: &Cx, target: UserPtr<u8>, flags: u32) -> SysResult<()> 
     let flags = UmountFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
     let at = resolve(cx, target, !flags.contains(UmountFlags::UMOUNT_NOFOLLOW)).await?;
     admin(cx)?;
-    let mount = mounted(&at)?.clone();
+    let mount = mounted(cx, &at)?.clone();
     if mount.is_fixed() || mount.parent().is_none() {
         return Err(Errno::EINVAL.into());
     }

@@ -218,6 +218,11 @@ impl MountTable {
         }
     }
 
+    /// Whether a mount is in the tree still: not one that was taken away, nor that of a file without a path. Linux: check_mnt().
+    pub fn has(&self, mount: &Rc<Mount>) -> bool {
+        self.list.borrow().iter().any(|m| Rc::ptr_eq(m, mount))
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.list.borrow().len()
