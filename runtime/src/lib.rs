@@ -8,6 +8,7 @@ pub mod install;
 pub mod jail;
 pub mod lifecycle;
 pub mod platform;
+pub mod remote;
 pub mod session;
 pub mod stdio;
 pub mod supervisor;

@@ -111,6 +111,11 @@ pub enum Command {
         override_usage = "rsc-runtime exec [OPTIONS] ID COMMAND [ARGS]...\n       rsc-runtime exec [OPTIONS] --process FILE ID"
     )]
     Exec(ExecArgs),
+    /// Run a program whose system calls, chosen ones or all, are carried out by a sentry
+    #[command(
+        override_usage = "rsc-runtime remote [OPTIONS] --sentry URL (--all | --syscalls LIST | --rules FILE) -- PROGRAM [ARGS]..."
+    )]
+    Remote(Box<RemoteArgs>),
     /// Print the state of a container as JSON
     State(Id),
     /// Send a signal to a container's init
@@ -259,6 +264,48 @@ pub struct ExecArgs {
     /// The container, then the program and its arguments
     #[arg(value_name = "ID COMMAND", trailing_var_arg = true, required = true)]
     pub words: Vec<String>,
+}
+
+/// `remote`. The address of the sentry is a setting of all commands.
+#[derive(Debug, Args)]
+pub struct RemoteArgs {
+    /// Carry out all system calls there: the program has the server's context whole
+    #[arg(long, conflicts_with_all = ["syscalls", "rules"])]
+    pub all: bool,
+    /// System calls that are carried out there, with commas between them
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub syscalls: Vec<String>,
+    /// Rules that say which call is carried out where
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Whose standard streams the program has: the caller's (local) or the sentry process's own (remote)
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    pub stdio: Streams,
+    /// Tree of the server whose files the program sees [default: the only one that the caller may use]
+    #[arg(long, value_name = "NAME")]
+    pub export: Option<String>,
+    /// Working directory there [default: /]
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// User there, and group [default: root at a sentry of root's, else its own]
+    #[arg(long, short, value_name = "UID[:GID]")]
+    pub user: Option<String>,
+    /// Entry for the environment, besides the caller's; a NAME alone removes one
+    #[arg(long, short, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM ARGS", trailing_var_arg = true, required = true)]
+    pub words: Vec<OsString>,
+}
+
+/// Whose standard streams a remote program has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Streams {
+    /// The caller's.
+    #[default]
+    Local,
+    /// The sentry's.
+    Remote,
 }
 
 /// `kill`.

@@ -94,6 +94,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         }
         Command::Start(args) => lifecycle::start::start(store, &args.id).map(done),
         Command::Exec(args) => lifecycle::exec::exec(context, exec_options(args)?),
+        Command::Remote(args) => crate::remote::run(context, *args),
         Command::State(args) => Ok(print(&json(&lifecycle::state::state(store, &args.id)?)?)),
         Command::Ps(args) => ps(store, args),
         Command::Pause(args) => lifecycle::pause::pause(store, &args.id).map(done),
@@ -294,14 +295,14 @@ fn log_of(argv: &[OsString]) -> Option<Log> {
     Log::open(Some(path), format).ok()
 }
 
-/// The words before the program of an `exec` or the options of a `ps`, which have flags of their own.
+/// The words before the program of an `exec` or a `remote` or the options of a `ps`, which have flags of their own.
 fn own_words(argv: &[OsString]) -> impl Iterator<Item = &OsString> {
-    argv.iter().skip(1).take_while(|arg| *arg != "exec" && *arg != "ps")
+    argv.iter().skip(1).take_while(|arg| *arg != "exec" && *arg != "ps" && *arg != "remote")
 }
 
 /// `--strace` may stand without a value right before the command, which then is no file's name.
 fn with_strace_value(argv: Vec<OsString>) -> Vec<OsString> {
-    let commands = ["run", "create", "start"];
+    let commands = ["run", "create", "start", "remote"];
     let mut result = Vec::with_capacity(argv.len() + 1);
     let own = own_words(&argv).count();
     let foreign = argv.get(own + 1..).unwrap_or_default().to_vec();
@@ -340,10 +341,22 @@ mod tests {
             "r list -q",
             "r list --format json",
             "r spec --rootless -b /b",
+            "r remote --sentry tcp://h:1 --all -- ls -l",
+            "r --sentry tcp://h:1 remote --all --export e --cwd /d --stdio remote -u 1:2 -e A=b ls --all",
+            "r remote --syscalls openat,read --rules f cat",
         ] {
             Cli::try_parse_from(words(line)).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        for line in ["r", "r fly", "r run --fly", "r --platform kvm run", "r create", "r --log-format xml list"] {
+        for line in [
+            "r",
+            "r fly",
+            "r run --fly",
+            "r --platform kvm run",
+            "r create",
+            "r --log-format xml list",
+            "r remote --all",
+            "r remote --all --rules f x",
+        ] {
             assert!(Cli::try_parse_from(words(line)).is_err(), "{line}");
         }
     }
@@ -356,6 +369,7 @@ mod tests {
             ("r --strace=f run -b x", "f"),
             ("r run --strace -b x", "-"),
             ("r run -b x --strace", "-"),
+            ("r --strace remote --all x", "-"),
         ] {
             let cli = Cli::try_parse_from(with_strace_value(words(line))).unwrap();
             assert_eq!(cli.global.strace, Some(PathBuf::from(file)), "{line}");
