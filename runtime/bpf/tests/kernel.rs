@@ -1,0 +1,176 @@
+//! The programs in a real kernel. Where it lets nobody load any, nothing is tested, and that is said.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rsc_bpf::selection::{Event, File, Literal, Selection, Shape, Target};
+use rsc_bpf::{LoadError, Sieve};
+
+fn load(selection: &Selection) -> Option<Sieve> {
+    match Sieve::load(selection) {
+        Ok(sieve) => Some(sieve),
+        Err(LoadError::Refused(missing)) => {
+            eprintln!("skipped: {missing}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn wait(sieve: &mut Sieve, of: &Child) -> Event {
+    let pid = i32::try_from(of.id()).unwrap();
+    loop {
+        while let Some(event) = sieve.next_event() {
+            if event.pid == pid {
+                return event;
+            }
+            // Of another test, or of somebody else on this machine.
+            let _ = kill(Pid::from_raw(event.pid), Signal::SIGCONT);
+        }
+        let mut fds = [PollFd::new(sieve.as_fd(), PollFlags::POLLIN)];
+        assert!(poll(&mut fds, 10_000u16).unwrap() > 0, "nothing was found");
+    }
+}
+
+fn stopped(child: &Child) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('T')
+}
+
+fn release(child: &mut Child) -> i32 {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGCONT).unwrap();
+    child.wait().unwrap().code().unwrap()
+}
+
+fn whole(name: &str) -> Literal {
+    Literal { bytes: name.into(), whole: true }
+}
+
+/// A copy of a program under a name that nobody else has.
+struct Copy(tempdir::Dir, std::path::PathBuf);
+
+mod tempdir {
+    pub(crate) struct Dir(pub(crate) std::path::PathBuf);
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+fn copy(program: &str, name: &str) -> Copy {
+    let dir = std::env::temp_dir().join(format!("rsc-bpf-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let to = dir.join(name);
+    std::fs::copy(program, &to).unwrap();
+    Copy(tempdir::Dir(dir), to)
+}
+
+#[test]
+fn a_program_is_stopped_before_its_first_call() {
+    let program = copy("/bin/touch", "rsc-first-call");
+    let target = Target { name: Some(whole("rsc-first-call")), ..Target::default() };
+    let Some(mut sieve) = load(&Selection { targets: vec![target], ..Selection::default() }) else { return };
+    let made = program.0.0.join("made");
+    let mut child = Command::new(&program.1).arg(&made).spawn().unwrap();
+    let event = wait(&mut sieve, &child);
+    assert_eq!((event.mask, event.call, event.tid), (1, None, event.pid));
+    while !stopped(&child) {
+        std::thread::yield_now();
+    }
+    let calls = std::fs::read_to_string(format!("/proc/{}/syscall", child.id())).unwrap();
+    assert!(calls.starts_with(&format!("{} ", libc::SYS_execve)), "not just out of execve: {calls}");
+    assert!(!made.exists());
+    assert_eq!(release(&mut child), 0);
+    assert!(made.exists());
+    assert_eq!(sieve.lost(), 0);
+}
+
+#[test]
+fn names_below_a_directory() {
+    let Some(inside) = Sieve::can_walk().then(|| copy("/bin/true", "rsc-inside-x")) else { return };
+    let outside = copy("/bin/true", "rsc-inside-y");
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&inside.0.0).unwrap());
+    let name = Literal { bytes: b"rsc-ins".into(), whole: false };
+    let target = Target { name: Some(name), below: vec![inode], ..Target::default() };
+    let Some(mut sieve) = load(&Selection { targets: vec![target], ..Selection::default() }) else { return };
+    assert_eq!(Command::new(&outside.1).status().unwrap().code(), Some(0));
+    let mut child = Command::new(&inside.1).spawn().unwrap();
+    assert_eq!(wait(&mut sieve, &child).mask, 1);
+    assert_eq!(release(&mut child), 0);
+}
+
+#[test]
+fn users_and_processes_of_ours() {
+    let program = copy("/bin/true", "rsc-user");
+    let target = |uid| Target { name: Some(whole("rsc-user")), uid: Some(uid), ..Target::default() };
+    let targets = vec![target(4_000_000_000), target(54_321)];
+    let Some(mut sieve) = load(&Selection { targets, ..Selection::default() }) else { return };
+    assert_eq!(Command::new(&program.1).status().unwrap().code(), Some(0));
+    let mut child = Command::new(&program.1).uid(54_321).spawn().unwrap();
+    let event = wait(&mut sieve, &child);
+    assert_eq!((event.mask, event.uid), (2, 54_321));
+    assert_eq!(release(&mut child), 0);
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "read line; exec \"$0\""])
+        .arg(&program.1)
+        .uid(54_321)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    sieve.keep(i32::try_from(child.id()).unwrap());
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn calls_by_path_and_port() {
+    let openat = u32::try_from(libc::SYS_openat).unwrap();
+    let connect = u32::try_from(libc::SYS_connect).unwrap();
+    let dir = std::env::temp_dir().join(format!("rsc-bpf-{}-calls", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let _end = tempdir::Dir(dir.clone());
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&dir).unwrap());
+    let below = Literal { bytes: dir.as_os_str().as_encoded_bytes().to_vec(), whole: false };
+    let file = File { name: below, below: vec![inode], exactly: vec![] };
+    let targets = vec![
+        Target { calls: vec![openat], file: Some(file), ..Target::default() },
+        Target { calls: vec![connect], port: Some(54_399), ..Target::default() },
+    ];
+    let shapes = [
+        (openat, Shape { path: Some(1), dirfd: Some(0), address: None }),
+        (connect, Shape { address: Some(1), ..Shape::default() }),
+    ];
+    let Some(mut sieve) = load(&Selection { targets, shapes: shapes.into_iter().collect() }) else { return };
+    let absolute = format!("cat /etc/hostname {}/missing", dir.display());
+    let mut child = Command::new("/bin/sh").args(["-c", &absolute]).stderr(Stdio::null()).spawn().unwrap();
+    // It is the shell's child that is found.
+    let call = loop {
+        if let Some(event) = sieve.next_event() {
+            let _ = kill(Pid::from_raw(event.pid), Signal::SIGCONT);
+            if event.call.as_ref().is_some_and(|call| call.path.ends_with(b"/missing")) {
+                break event.call.unwrap();
+            }
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!((call.nr, call.result), (openat, -2));
+    assert_ne!(child.wait().unwrap().code(), None);
+    if Sieve::can_walk() {
+        let mut child = Command::new("/bin/cat").arg("gone").current_dir(&dir).stderr(Stdio::null()).spawn().unwrap();
+        let call = wait(&mut sieve, &child).call.unwrap();
+        assert_eq!((call.path.as_slice(), call.dirfd), (&b"gone"[..], libc::AT_FDCWD));
+        assert_eq!(release(&mut child), 1);
+    }
+    let connecting = "exec 3<>/dev/tcp/127.0.0.1/54399";
+    let mut child = Command::new("/bin/bash").args(["-c", connecting]).stderr(Stdio::null()).spawn().unwrap();
+    let event = wait(&mut sieve, &child);
+    assert_eq!((event.mask, event.call.unwrap().port), (2, 54_399));
+    assert_eq!(release(&mut child), 1);
+}
