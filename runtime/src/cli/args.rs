@@ -142,6 +142,11 @@ pub enum Command {
     Spec(SpecArgs),
     /// Print what is supported as JSON
     Features,
+    /// Say which rule decides about a system call
+    Explain(ExplainArgs),
+    /// Check files of rules for system calls
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Make a container tool know this runtime; without --write, say how
     Install(InstallArgs),
     /// Undo what install has done; without --write, say how
@@ -502,6 +507,43 @@ pub struct InstallArgs {
     /// Change the file
     #[arg(long)]
     pub write: bool,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// File of rules [default: the built-in ones alone]
+    #[arg(long, value_name = "FILE", env = "RSC_RULES")]
+    pub rules: Option<PathBuf>,
+    /// Calls that are remote where no rule says otherwise, with commas between; or all
+    #[arg(long, value_name = "LIST", env = "RSC_SYSCALLS")]
+    pub syscalls: Option<String>,
+    /// Program that makes the call
+    #[arg(long, value_name = "PATH")]
+    pub executable: Option<PathBuf>,
+    /// Name under which the address was looked up
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// The call, then its paths and flags or its address, as strace writes them
+    #[arg(value_name = "CALL ARG", required = true)]
+    pub words: Vec<String>,
+}
+
+/// `rules`.
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Find mistakes, and rules that never decide anything
+    Check(RulesFile),
+    /// Print the JSON schema of files of rules
+    Schema,
+}
+
+/// A file of rules.
+#[derive(Debug, Args)]
+pub struct RulesFile {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// `generate`, for packages.

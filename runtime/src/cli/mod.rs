@@ -5,6 +5,7 @@ pub mod config;
 mod generate;
 pub mod log;
 mod root;
+mod rules;
 pub mod settings;
 pub mod time;
 
@@ -116,6 +117,12 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         }
         Command::Spec(args) => write_spec(args.bundle.as_deref(), args.for_rootless).map(done),
         Command::Features => Ok(print(&json(&defaults::features())?)),
+        Command::Explain(args) => Ok(print(&rules::explain(args)?)),
+        Command::Rules(args::RulesCommand::Schema) => Ok(print(&json(&crate::remote::rules::schema())?)),
+        Command::Rules(args::RulesCommand::Check(args)) => {
+            let found = rules::check(&args.file)?;
+            Ok(print(&found).max(u8::from(!found.is_empty())))
+        }
         Command::Generate(args) => {
             let failed = LifecycleError::io("writing to", args.dir.display().to_string());
             generate::generate(args.what, &args.dir).map_err(failed).map(done)

@@ -44,6 +44,9 @@ pub enum LifecycleError {
     /// The settings of a container tool.
     #[error(transparent)]
     Install(#[from] crate::install::InstallError),
+    /// Rules for system calls.
+    #[error(transparent)]
+    Rules(#[from] crate::remote::rules::RulesError),
     /// The id.
     #[error(transparent)]
     Id(#[from] IdError),

@@ -3,6 +3,7 @@
 //! With `--all` ([`all`]) it is a container without a bundle. Without, this machine and the sentry share the calls between them.
 
 pub mod all;
+pub mod rules;
 
 use crate::cli::Context;
 use crate::cli::args::RemoteArgs;
