@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::publish::{self, Publication};
+
 /// What all of our annotations begin with.
 pub const PREFIX: &str = "dev.rsc.";
 
@@ -99,10 +101,13 @@ pub enum Name {
     /// What a lost session does.
     #[serde(rename = "dev.rsc.on-loss")]
     OnLoss,
+    /// Which ports are relayed.
+    #[serde(rename = "dev.rsc.publish")]
+    Publish,
 }
 
 impl Name {
-    const ALL: [Self; 5] = [Self::Sentry, Self::Rootfs, Self::Platform, Self::Placement, Self::OnLoss];
+    const ALL: [Self; 6] = [Self::Sentry, Self::Rootfs, Self::Platform, Self::Placement, Self::OnLoss, Self::Publish];
 
     /// What stands behind [`PREFIX`].
     fn of(name: &str) -> Option<Self> {
@@ -112,6 +117,7 @@ impl Name {
             "platform" => Some(Self::Platform),
             "placement" => Some(Self::Placement),
             "on-loss" => Some(Self::OnLoss),
+            "publish" => Some(Self::Publish),
             _ => None,
         }
     }
@@ -123,7 +129,7 @@ pub struct Permitted(BTreeSet<Name>);
 
 impl Default for Permitted {
     fn default() -> Self {
-        Self::only([Name::Platform, Name::Placement, Name::OnLoss])
+        Self::only([Name::Platform, Name::Placement, Name::OnLoss, Name::Publish])
     }
 }
 
@@ -152,13 +158,17 @@ pub struct Annotations {
     pub placement: Option<Placement>,
     /// `dev.rsc.on-loss`.
     pub on_loss: Option<Loss>,
+    /// `dev.rsc.publish`.
+    pub publish: Vec<Publication>,
 }
 
 /// Why an annotation is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AnnotationError {
     /// Not one of ours.
-    #[error("annotations[{0:?}]: unknown annotation; known are dev.rsc.{{sentry,rootfs,platform,placement,on-loss}}")]
+    #[error(
+        "annotations[{0:?}]: unknown annotation; known are dev.rsc.{{sentry,rootfs,platform,placement,on-loss,publish}}"
+    )]
     Unknown(String),
     /// A value that does not parse.
     #[error("annotations[{key:?}]: {problem}")]
@@ -199,6 +209,7 @@ impl Annotations {
                 Name::Platform => parsed.platform = Some(value.parse().map_err(not_a_value)?),
                 Name::Placement => parsed.placement = Some(value.parse().map_err(not_a_value)?),
                 Name::OnLoss => parsed.on_loss = Some(value.parse().map_err(not_a_value)?),
+                Name::Publish => parsed.publish = publish::parse_list(value).map_err(bad)?,
             }
         }
         Ok(parsed)
@@ -245,6 +256,7 @@ mod tests {
                 ("dev.rsc.platform", "ptrace"),
                 ("dev.rsc.placement", "strict"),
                 ("dev.rsc.on-loss", "eio"),
+                ("dev.rsc.publish", "8080"),
             ],
             true,
         );
@@ -254,6 +266,7 @@ mod tests {
             platform: Some(Platform::Ptrace),
             placement: Some(Placement::Strict),
             on_loss: Some(Loss::Eio),
+            publish: publish::parse_list("8080").unwrap(),
         };
         assert_eq!(parsed, Ok(expected));
     }

@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod id;
 mod json;
 pub mod process;
+pub mod publish;
 mod seccomp;
 pub mod shim;
 pub mod signal;

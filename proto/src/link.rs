@@ -32,6 +32,8 @@ impl Limits {
     pub const SESSION: Limits = Limits { frames: 64 * 1024, bytes: 128 << 20, largest: MAX_MESSAGE - HEADER };
     /// For a relayed byte stream, whose reader stops when the link is full.
     pub const BYTES: Limits = Limits { frames: 4096, bytes: 8 << 20, largest: MAX_MESSAGE - HEADER };
+    /// For one of many relayed connections.
+    pub const CONNECTION: Limits = Limits { frames: 1024, bytes: 1 << 20, largest: MAX_MESSAGE - HEADER };
 }
 
 /// What a frame adds to its body, at most: two numbers, a tag and a length.
@@ -237,9 +239,11 @@ impl<B: Clone> Link<B> {
         self.kept.is_empty()
     }
 
-    /// Whether everything pushed has been sent on the present connection.
-    pub fn is_flushed(&self) -> bool {
-        self.cursor - self.acked >= self.kept.len() as u64
+    /// Has everything received acknowledged soon, however little it is.
+    fn acknowledge(&mut self) {
+        if self.owed_frames > 0 {
+            self.owed_frames = ACK_FRAMES;
+        }
     }
 
     /// A new connection: the other side has seen `peer_seen`, and is sent what follows.

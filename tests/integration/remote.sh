@@ -62,5 +62,54 @@ export_root() {
 export_read_only() { cp -a rootfs tree; serve --unix "$PWD/s" --export "t=$PWD/tree:ro"; soon [ -S s ]; bundle b --root nothing --annotation dev.rsc.rootfs=sentry:t -- sh -c 'echo x >/f || echo refused'; has "$(rt --sentry "unix://$PWD/s" --allow-annotations run -b b c1 2>&1 </dev/null)" refused; }
 drains() { work; serve --unix "$PWD/s"; soon [ -S s ]; bundle b --root "$PWD/rootfs" -- sh -c 'echo up; sleep 1; echo end'; rtx --sentry "unix://$PWD/s" run -b b c1 >o </dev/null & soon grep -q up o; kill -TERM $SERVER; rc 0 wait $!; has "$(cat o)" end; soon gone $SERVER; [ ! -S s ] || true; }
 ps_lists() { serve --unix "$PWD/s"; soon [ -S s ]; bundle b --root "$PWD/rootfs" -- sleep 1000; rt --sentry "unix://$PWD/s" run -d -b b it-ps >/dev/null 2>&1 </dev/null; has "$("$SENTRY" ps --sentry "unix://$PWD/s" 2>&1 || "$SENTRY" ps "unix://$PWD/s")" it-ps; rt delete -f it-ps; }
+# in_netns ID ARGS...: runs ARGS in the container's network namespace on the compute host, as port-forward and probes do.
+in_netns() { local pid; pid=$(rt state "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])'); shift; nsenter -t "$pid" -n "$@"; }
+# ask PORT: says what standard input says to it, its own half closed at the end of that, and prints the answer.
+ask() { in_netns it-pub python3 -c '
+import socket, sys, threading
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5); s.settimeout(20)
+data = sys.stdin.buffer.read()
+def say(): s.sendall(data); s.shutdown(socket.SHUT_WR)
+t = threading.Thread(target=say); t.start()
+while got := s.recv(65536): sys.stdout.buffer.write(got)
+t.join()' "$1"; }
+answers() { in_netns it-pub python3 -c 'import socket, sys; socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)' "$1" 2>/dev/null; }
+refuses() { ! answers "$1"; }
+publish() {
+    local p; p=$(port); serve --tcp 127.0.0.1:$p --insecure; soon listens $p
+    bundle b --root "$PWD/rootfs" --annotation dev.rsc.publish=8080:80/tcp,8081 -- sh -c 'mkdir /www; echo hello >/www/index.html
+        until [ -e /go ]; do sleep .1; done; httpd -p 80 -h /www; nc -ll -p 8081 -e sort & until [ -e /stop ]; do sleep .1; done; killall httpd; sleep 1000'
+    rt --sentry tcp://127.0.0.1:$p run -d -b b it-pub >/dev/null 2>&1 </dev/null
+    refuses 8080; refuses 8081; touch rootfs/go # nobody listens inside yet, and so a probe learns
+    soon answers 8080; soon answers 8081
+    has "$(printf 'GET /index.html HTTP/1.0\r\n\r\n' | ask 8080)" hello
+    eq "$(printf 'b\nc\na\n' | ask 8081 | tr '\n' ' ')" 'a b c ' # an answer after the end of the question: each half closes by itself
+    seq 100000 299999 >many; shuf many | ask 8081 >got; cmp many got
+    local pids=() i; for i in 1 2 3 4 5 6 7 8; do seq 5 | ask 8081 >o$i & pids+=($!); done; wait "${pids[@]}"; for i in 1 2 3 4 5 6 7 8; do eq "$(wc -l <o$i)" 5; done
+    in_netns it-pub python3 -c 'import socket,time; s=socket.create_connection(("127.0.0.1", 8080)); s.sendall(b"GET /"); time.sleep(30)' & # one that says nothing more stalls nobody
+    has "$(printf 'GET / HTTP/1.0\r\n\r\n' | ask 8080)" hello; kill $!
+    touch rootfs/stop; soon refuses 8080; has "$(printf 'x\n' | ask 8081)" x
+    rt delete -f it-pub
+}
+# The connection between the hosts breaks while bytes are on their way: none is lost or doubled.
+publish_cut() {
+    local p; serve --unix "$PWD/s"; soon [ -S s ]
+    "${RT%/*}/cut-relay" "$PWD/r" "$PWD/s" --cuts 15 --between 50..250 --pause 5..50 >relayed & local relay=$! i
+    soon [ -S r ]
+    bundle b --root "$PWD/rootfs" --annotation dev.rsc.publish=8081 -- nc -ll -p 8081 -e cat
+    rt --sentry "unix://$PWD/r" run -d -b b it-pub >/dev/null 2>&1 </dev/null
+    soon answers 8081
+    head -c 20000000 /dev/urandom >data
+    for i in 1 2 3; do ask 8081 <data >got; cmp data got; done
+    rt delete -f it-pub; wait $relay; has "$(cat relayed)" 'cuts 15'
+}
+# With a private sentry the sandbox's network is the namespace: a port that keeps its number needs nothing, another one a relay.
+publish_local() {
+    bundle b --root "$PWD/rootfs" --annotation dev.rsc.publish=8081,9000:8081 -- nc -ll -p 8081 -e sort
+    rt run -d -b b it-pub >/dev/null 2>&1 </dev/null
+    soon answers 9000; local i
+    for i in 8081 9000; do eq "$(printf 'b\na\n' | ask $i | tr '\n' ' ')" 'a b '; done
+    rt delete -f it-pub
+}
 
-step over-unix over-tcp-token over-tcp-tls environment needs-protection insecure two-listeners several-at-once export-root export-read-only drains ps-lists
+step over-unix over-tcp-token over-tcp-tls environment needs-protection insecure two-listeners several-at-once export-root export-read-only drains ps-lists publish publish-cut publish-local

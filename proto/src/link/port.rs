@@ -82,6 +82,14 @@ impl<B: Clone> Port<B> {
         }
     }
 
+    /// Nothing more is pushed: the outflow ends after what is there, and after an acknowledgement of all that was received.
+    pub fn end(&self) {
+        let mut state = self.lock();
+        state.finished = true;
+        state.link.acknowledge();
+        wake(state);
+    }
+
     /// Gives up: drops what is kept, ends the outflow, and takes nothing any more.
     pub fn close(&self) {
         let mut state = self.lock();
@@ -129,10 +137,10 @@ impl<B: Clone> Port<B> {
         self.lock().link.is_drained()
     }
 
-    /// Ready when all that was pushed, the last body included, has been handed to the present connection.
+    /// Ready when all that was pushed, the last body included, and every acknowledgement due have been handed to the present connection.
     pub fn poll_finished(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.finished && state.open && state.link.is_flushed() {
+        if state.finished && state.open && !state.link.has_output() {
             return Poll::Ready(());
         }
         state.done = Some(cx.waker().clone());

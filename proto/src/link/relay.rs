@@ -1,18 +1,22 @@
-//! A byte stream relayed over a link: a gofer's socket on one side, the kernel's end on the other, and connections between
-//! them that may break. No byte is lost or doubled.
+//! A byte stream relayed over a link: a gofer's socket on one side, the kernel's end on the other (or a client's connection and the
+//! workload's), and connections between them that may break. No byte is lost or doubled, and each direction ends by itself.
 
 use super::{Frame, LinkError, Outflow, Port};
-use crate::v1::gofer_chunk::Body;
-use crate::v1::{GoferChunk, GoferEnd};
+use crate::v1::relay_chunk::Body;
+use crate::v1::{RelayChunk, RelayEnd, RelayStop};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::stream::Map;
 use futures_util::{Stream, StreamExt as _};
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
 /// Largest chunk read from the socket at once.
 const CHUNK: usize = 256 << 10;
+
+/// How long the last acknowledgement may take to leave.
+const LAST_WORD: Duration = Duration::from_secs(5);
 
 /// Why a relay ended.
 #[derive(Debug, thiserror::Error)]
@@ -29,16 +33,16 @@ pub enum RelayError {
 }
 
 /// The chunks for one connection, as gRPC wants them.
-pub type Chunks = Map<Outflow<Body>, fn(Frame<Body>) -> GoferChunk>;
+pub type Chunks = Map<Outflow<Body>, fn(Frame<Body>) -> RelayChunk>;
 
 /// Wraps a frame for the wire.
-pub fn chunk(frame: Frame<Body>) -> GoferChunk {
-    GoferChunk { seq: frame.seq, ack: frame.ack, body: frame.body }
+pub fn chunk(frame: Frame<Body>) -> RelayChunk {
+    RelayChunk { seq: frame.seq, ack: frame.ack, body: frame.body }
 }
 
 /// Relays `socket` over `port` until an end is closed for good or a rule is broken.
 ///
-/// `connections` brings each new connection's inbound chunks, after the `GoferOpen`s were exchanged and the port opened, with
+/// `connections` brings each new connection's inbound chunks, after the `RelayOpen`s were exchanged and the port opened, with
 /// the number of its [`Outflow`]; a later one replaces an earlier one. `broken` is told the number of one that ends: it may be
 /// that of a connection which has been replaced since.
 pub async fn relay<S, C, E>(
@@ -49,7 +53,7 @@ pub async fn relay<S, C, E>(
 ) -> Result<(), RelayError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    C: Stream<Item = Result<GoferChunk, E>> + Unpin,
+    C: Stream<Item = Result<RelayChunk, E>> + Unpin,
 {
     let (reader, mut writer) = tokio::io::split(socket);
     let feeding = feed(reader, &port);
@@ -59,6 +63,7 @@ where
     // Received and acknowledged, not yet written. It outlives connections: a chunk half written is finished, not repeated.
     let mut pending = Bytes::new();
     let mut ended = false;
+    let mut stopped = false;
     loop {
         tokio::select! {
             biased;
@@ -68,10 +73,11 @@ where
             },
             written = writer.write(&pending), if !pending.is_empty() => match written {
                 Ok(n) if n > 0 => pending.advance(n),
-                // Nobody reads any more. The other side learns it by our End, from the reader's half.
+                // Nobody reads any more.
                 _ => {
                     pending.clear();
-                    ended = true;
+                    (ended, stopped) = (true, true);
+                    port.finish(Body::Stop(RelayStop {}), 0);
                 }
             },
             chunk = next(&mut inbound), if inbound.is_some() && pending.is_empty() => match chunk {
@@ -87,24 +93,40 @@ where
                     match chunk.body {
                         Some(Body::Data(data)) if !ended => pending = data,
                         Some(Body::Data(_)) | None => {}
-                        Some(Body::End(GoferEnd {})) => {
+                        Some(Body::End(RelayEnd {})) => {
                             ended = true;
                             let _ = writer.shutdown().await;
+                        }
+                        Some(Body::Stop(RelayStop {})) => {
+                            port.close();
+                            return Ok(());
                         }
                         Some(Body::Open(_)) => return Err(RelayError::Unexpected),
                     }
                 }
-                Some(Err(_)) | None => {
+                broken_off => {
                     if let Some((connection, _)) = inbound.take() {
+                        let done = stopped || fed && ended && port.is_drained();
+                        if done && broken_off.is_none() {
+                            // The other side has ended as well, and waits for our last acknowledgement.
+                            let flushed = std::future::poll_fn(|cx| port.poll_finished(cx));
+                            let _ = tokio::time::timeout(LAST_WORD, flushed).await;
+                        }
                         port.disconnect(connection);
+                        if done {
+                            return Ok(());
+                        }
                         broken(connection);
                     }
                 }
             },
-            () = &mut feeding, if !fed => fed = true,
+            () = &mut feeding, if !fed && !stopped => {
+                fed = true;
+            }
         }
-        if fed && ended && port.is_drained() {
-            return Ok(());
+        if fed && ended && !stopped {
+            // The other side learns that all has arrived; then it ends the connection, as it does ours.
+            port.end();
         }
     }
 }
@@ -125,7 +147,7 @@ async fn feed(mut reader: impl AsyncRead + Unpin, port: &Port<Body>) {
         let read: io::Result<usize> = (&mut reader).take(CHUNK as u64).read_buf(&mut buffer).await;
         let body = match read {
             Ok(n) if n > 0 => Body::Data(buffer.split().freeze()),
-            _ => Body::End(GoferEnd {}),
+            _ => Body::End(RelayEnd {}),
         };
         let (size, last) = match &body {
             Body::Data(data) => (data.len(), false),
@@ -145,7 +167,7 @@ mod tests {
     use std::convert::Infallible;
     use tokio::io::DuplexStream;
 
-    type Wire = futures_util::stream::BoxStream<'static, Result<GoferChunk, Infallible>>;
+    type Wire = futures_util::stream::BoxStream<'static, Result<RelayChunk, Infallible>>;
 
     /// A connection from one port to the other which breaks after so many chunks.
     fn wire(from: &Port<Body>, chunks: usize) -> Wire {
@@ -213,5 +235,43 @@ mod tests {
             () = finish(relay_b) => unreachable!(),
         };
         assert!(got_a == down && got_b == up);
+    }
+
+    #[tokio::test]
+    async fn who_reads_no_more_ends_both() {
+        let (a, b) = (Port::new(Limits::CONNECTION), Port::new(Limits::CONNECTION));
+        let (mut a_user, a_socket) = tokio::io::duplex(4096);
+        let (b_user, b_socket) = tokio::io::duplex(4096);
+        let (from_a, from_b) = reconnect(&a, &b, usize::MAX);
+        let (a_new, a_connections) = mpsc::channel(1);
+        let (b_new, b_connections) = mpsc::channel(1);
+        a_new.try_send((1, from_b)).unwrap();
+        b_new.try_send((1, from_a)).unwrap();
+        drop(b_user);
+        let write = async { while a_user.write_all(&[7; 1000]).await.is_ok() {} };
+        let relay_a = async {
+            // Both ends of its socket go with it.
+            relay(a_socket, a, a_connections, |_| {}).await.unwrap();
+        };
+        let (end, (), ()) = tokio::join!(relay(b_socket, b, b_connections, |_| {}), relay_a, write);
+        end.unwrap();
+    }
+
+    #[tokio::test]
+    async fn both_sides_end_by_themselves_when_all_has_arrived() {
+        let (a, b) = (Port::new(Limits::CONNECTION), Port::new(Limits::CONNECTION));
+        let (a_user, a_socket) = tokio::io::duplex(4096);
+        let (b_user, b_socket) = tokio::io::duplex(4096);
+        let (from_a, from_b) = reconnect(&a, &b, usize::MAX);
+        let (a_new, a_connections) = mpsc::channel(1);
+        let (b_new, b_connections) = mpsc::channel(1);
+        a_new.try_send((1, from_b)).unwrap();
+        b_new.try_send((1, from_a)).unwrap();
+        let relays = async {
+            tokio::join!(relay(a_socket, a, a_connections, |_| {}), relay(b_socket, b, b_connections, |_| {}))
+        };
+        let (got_a, got_b, ends) = tokio::join!(send(a_user, vec![1; 100]), send(b_user, vec![2; 50_000]), relays);
+        assert!(got_a == vec![2; 50_000] && got_b == vec![1; 100]);
+        assert!(ends.0.is_ok() && ends.1.is_ok());
     }
 }

@@ -11,7 +11,7 @@ pub enum Offer {
     Gofer,
     /// The socket of the next session's broker of internet sockets.
     Broker,
-    /// The socket on which a session will be opened; its Hello shows the token as `gofer_token`.
+    /// The socket on which a session will be opened; its Hello shows the token as `relay_token`.
     Session(GuestToken),
     /// Another supervisor's door.
     Door,

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rsc_oci::cgroups::{Beside, Cgroups, Hierarchies};
+use rsc_oci::publish::Publication;
 use rsc_oci::spec::Process;
 use rsc_oci::state::{Locked, write_atomically};
 use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage, hooks};
@@ -110,7 +111,7 @@ fn make(
     terminal: bool,
 ) -> Result<Option<OwnedFd>, LifecycleError> {
     locked.save(record)?;
-    let (shared, host) = neighbours(context, bundle, locked, record)?;
+    let Around { shared, host, publish } = neighbours(context, bundle, locked, record)?;
     let cgroups = make_cgroups(context, bundle, locked, record)?;
     let (stdio, master) = stdio(options, bundle, terminal)?;
     let listener = control::listen_in(locked.dir())
@@ -133,6 +134,7 @@ fn make(
         beside: record.beside.clone(),
         shared,
         host: host.map(|host| host.dir),
+        publish,
         stdio,
         terminal,
         listener,
@@ -155,15 +157,25 @@ fn make(
     Ok(master)
 }
 
+/// What follows from the containers around it.
+struct Around {
+    /// Kinds of namespaces that it shares with another.
+    shared: Vec<Kind>,
+    /// Whose private sentry it uses.
+    host: Option<Host>,
+    /// The ports that are left for it to publish.
+    publish: Vec<Publication>,
+}
+
 /// Finds out with whom it will share namespaces; then their sentry is its own, whatever was asked for.
 fn neighbours(
     context: &Context,
     bundle: &Bundle,
     locked: &Locked,
     record: &mut Record,
-) -> Result<(Vec<Kind>, Option<Host>), LifecycleError> {
+) -> Result<Around, LifecycleError> {
     let joined = sandbox::joined(&bundle.spec);
-    let Neighbours { keys, shared, host } = Neighbours::find(&context.store, &record.id, &joined)?;
+    let Neighbours { keys, shared, host, published } = Neighbours::find(&context.store, &record.id, &joined)?;
     record.namespaces = keys;
     record.joins_pids = joined.iter().any(|it| it.kind == Kind::Pid);
     if let Some(host) = &host {
@@ -182,7 +194,9 @@ fn neighbours(
         }
     }
     locked.save(record)?;
-    Ok((shared, host.filter(|_| record.settings.sentry.is_none())))
+    let mut publish = bundle.annotations.publish.clone();
+    publish.retain(|port| !published.contains(port));
+    Ok(Around { shared, host: host.filter(|_| record.settings.sentry.is_none()), publish })
 }
 
 fn make_cgroups(

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rsc_oci::publish::{self, Publication};
 use rsc_oci::state::{Entry, Locked};
 use rsc_oci::{ContainerId, ProcessId, Record, Store};
 
@@ -30,6 +31,8 @@ pub struct Neighbours {
     pub shared: Vec<Kind>,
     /// One that it shares a sentry with.
     pub host: Option<Host>,
+    /// What those in its network namespace publish already: the annotations of a pod are those of all its containers.
+    pub published: Vec<Publication>,
 }
 
 /// A container whose sentry another one uses.
@@ -58,6 +61,9 @@ impl Neighbours {
                 }
                 None => None,
             };
+            if let (Kind::Network, Some(key)) = (kind, &key) {
+                found.published = published(key, others.as_deref().unwrap_or_default());
+            }
             found.keys.insert(kind.file().to_owned(), key.map_or_else(random_key, Ok)?);
         }
         Ok(found)
@@ -100,6 +106,14 @@ fn alive(store: &Store, own: &ContainerId) -> Result<Vec<Host>, LifecycleError> 
         joinable.then(|| Host { dir: entry.dir().to_owned(), record })
     };
     Ok(store.list()?.into_iter().filter_map(look).collect())
+}
+
+/// What is published of the network namespace with this key.
+fn published(key: &str, others: &[Host]) -> Vec<Publication> {
+    let file = Kind::Network.file();
+    let within = others.iter().filter(|it| it.record.namespaces.get(file).is_some_and(|its| its == key));
+    let lists = within.filter_map(|it| publish::parse_list(it.record.annotations.get(publish::ANNOTATION)?).ok());
+    lists.flatten().collect()
 }
 
 fn same_sentry(a: &Record, b: &Record) -> bool {

@@ -137,9 +137,9 @@ impl Hail {
     pub(super) async fn open(
         &mut self,
         sandbox: Sandbox,
-        gofer_token: Bytes,
+        relay_token: Bytes,
     ) -> Result<(Connection, Welcome), ConnectError> {
-        let hello = Hello { sandbox: Some(sandbox), gofer_token, ..self.hello() };
+        let hello = Hello { sandbox: Some(sandbox), relay_token, ..self.hello() };
         let attached = timeout(OPEN_TIMEOUT, self.attach(hello)).await;
         let (connection, welcome) = attached.unwrap_or_else(|_| Err(self.timed_out(OPEN_TIMEOUT)))?;
         if welcome.resumed || welcome.session_id.len() != 16 || welcome.secret.len() != 32 {
@@ -188,7 +188,7 @@ impl Hail {
             secret: self.secret.clone(),
             seen: self.port.seen(),
             sandbox: None,
-            gofer_token: Bytes::new(),
+            relay_token: Bytes::new(),
         }
     }
 

@@ -5,9 +5,10 @@
 //! connection's task writes when the caller next yields.
 
 mod attach;
-mod gofer;
+mod relay;
 
 pub use attach::ConnectError;
+pub use relay::Relays;
 
 use attach::{Connection, Hail, Reconnect};
 use futures_util::{FutureExt as _, Stream as _};
@@ -105,6 +106,7 @@ pub struct SessionHandle {
     nonce: u64,
     /// Relays of the gofers; they end with the session.
     _gofers: JoinSet<()>,
+    relays: Relays,
 }
 
 /// Opens sessions.
@@ -117,15 +119,15 @@ impl SessionClient {
         let port = Port::new(Limits::SESSION);
         let mut tasks = JoinSet::new();
         let mut token = guest.map(|guest| guest.to_bytes().to_vec()).unwrap_or_default();
-        if !gofers.is_empty() {
+        if !gofers.is_empty() || dialer.can_redial() && !sandbox.published.is_empty() {
             token.resize(32, 0);
             getrandom::fill(&mut token).map_err(|e| ConnectError::Setup(format!("no randomness: {e}")))?;
-            for (index, socket) in (0u32..).zip(gofers) {
-                let relay = gofer::Relay { dialer: dialer.clone(), token: token.clone().into(), index, loss_grace };
-                let socket = UnixIo::new(socket)
-                    .map_err(|e| ConnectError::Setup(format!("the socket of gofer {index} is not usable: {e}")))?;
-                tasks.spawn_local(relay.run(socket));
-            }
+        }
+        let relays = Relays::new(dialer.clone(), token.clone().into(), loss_grace);
+        for (index, socket) in (0u32..).zip(gofers) {
+            let socket = UnixIo::new(socket)
+                .map_err(|e| ConnectError::Setup(format!("the socket of gofer {index} is not usable: {e}")))?;
+            tasks.spawn_local(relays.clone().gofer(index, socket));
         }
         let mut hail = Hail::new(dialer, port.clone());
         let (connection, welcome) = hail.open(sandbox, token.into()).await?;
@@ -133,7 +135,8 @@ impl SessionClient {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         let state = State::Connected(Box::new(connection));
-        let handle = SessionHandle { port, hail, state, loss_grace, ticks, silent: 0, nonce: 0, _gofers: tasks };
+        let handle =
+            SessionHandle { port, hail, state, loss_grace, ticks, silent: 0, nonce: 0, _gofers: tasks, relays };
         Ok((handle, welcome))
     }
 }
@@ -147,6 +150,11 @@ impl SessionHandle {
     /// A sender of its own, for other parts of the supervisor.
     pub fn sender(&self) -> SessionSender {
         SessionSender { port: self.port.clone() }
+    }
+
+    /// What relays connections to published ports; of use with a sentry that can be dialled again.
+    pub fn relays(&self) -> Relays {
+        self.relays.clone()
     }
 
     /// The next event. Cancel-safe. It must be polled for pings and reconnects to happen.

@@ -12,7 +12,7 @@ use rsc_gofer::send_descriptor;
 use rsc_oci::{Loss, Placement};
 use rsc_proto::transport::Dialer;
 use rsc_proto::transport::door::Offer;
-use rsc_proto::v1::{Welcome, down};
+use rsc_proto::v1::{self, Welcome, down};
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 
@@ -20,6 +20,7 @@ use super::control::Asked;
 use super::entering::{Entrance, Wish};
 use super::helpers::{self, Net};
 use super::observer::{Entering, Starting, Watch};
+use super::publish::{self, Published, Way};
 use super::reverse::Reverse;
 use super::strace::Strace;
 use super::upstream::Upstream;
@@ -71,6 +72,8 @@ struct Supervisor {
     lost: Cell<bool>,
     /// To the private sentry, for the supervisors of others.
     door: Option<OwnedFd>,
+    /// Which published ports are open.
+    published: Option<publish::Open>,
 }
 
 /// Starts the helpers, opens the session, takes over the jail.
@@ -87,6 +90,7 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     namespaces::describe(&seat, &mut plan.sandbox)?;
     let process = plan.sandbox.process.clone().unwrap_or_default();
     let strangers = plan.sandbox.host_pids;
+    let published = publish(&seat, &mut plan.sandbox).await?;
     let (session, welcome, donors, door) = connect(&seat, plan).await?;
     let filter = filter(&seat, platform, &welcome);
     let message = platform::filter_message(&filter)?;
@@ -114,9 +118,42 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     confine::confine()?;
     let program = program.to_vec();
     let lost = Cell::new(false);
-    let supervisor =
-        Supervisor { seat, engine, upstream, reverse, strace, starting, entrance, entering, program, lost, door };
+    let published = published.map(|published| {
+        let remote = seat.settings.sentry.is_some();
+        published.serve(if remote { Way::Relayed(session.relays()) } else { Way::Beside })
+    });
+    let supervisor = Supervisor {
+        seat,
+        engine,
+        upstream,
+        reverse,
+        strace,
+        starting,
+        entrance,
+        entering,
+        program,
+        lost,
+        door,
+        published,
+    };
     Ok((supervisor, session))
+}
+
+/// Binds the ports that are to be relayed, and tells the sentry of them. Where the sandbox's network is the container's namespace, a
+/// port that keeps its number is there without that.
+async fn publish(seat: &Seat, sandbox: &mut v1::Sandbox) -> Result<Option<Published>, StartupError> {
+    let (mut ports, net) = (seat.publish.clone(), net(seat));
+    if seat.settings.sentry.is_none() && net != Net::None {
+        ports.retain(|port| port.host != port.container);
+    }
+    if ports.is_empty() {
+        return Ok(None);
+    }
+    let (published, helper) = Published::bind(&net, &ports).await?;
+    seat.tell(&FromSupervisor::Helper(helper))?;
+    let inside: BTreeSet<u32> = ports.iter().map(|port| port.container.get().into()).collect();
+    sandbox.published = inside.into_iter().collect();
+    Ok(Some(published))
 }
 
 #[allow(clippy::type_complexity)] // what a session comes with, taken apart at once
@@ -239,6 +276,7 @@ impl Supervisor {
                     (None, None) => tracing::warn!("the sentry sent an empty request"),
                 }
             }
+            SessionEvent::Body(down::Body::Listening(now)) => self.open_ports(&now),
             // The session keeps those to itself.
             SessionEvent::Body(_) => {}
             SessionEvent::Detached => {
@@ -246,6 +284,14 @@ impl Supervisor {
             }
             SessionEvent::Resumed => self.note("the connection to the sentry is restored"),
             SessionEvent::Lost(reason) => self.lose(&reason),
+        }
+    }
+
+    /// Somebody listens at these published ports, and at no other.
+    fn open_ports(&self, now: &v1::Listening) {
+        if let Some(published) = &self.published {
+            let ports = now.ports.iter().filter_map(|port| u16::try_from(*port).ok());
+            published.send_replace(ports.collect());
         }
     }
 
@@ -271,6 +317,7 @@ impl Supervisor {
             tracing::warn!("writing {}: {error}", path.display());
         }
         self.upstream.lose();
+        self.open_ports(&v1::Listening::default());
         let mut engine = self.engine.borrow_mut();
         match mode {
             Loss::Kill => engine.lose(engine::Loss::Kill),

@@ -11,6 +11,7 @@ mod home;
 mod main_loop;
 mod namespaces;
 mod observer;
+mod publish;
 mod reverse;
 pub mod sandbox;
 mod seccomp;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{chdir, setsid};
 use rsc_oci::cgroups::Beside;
+use rsc_oci::publish::Publication;
 use rsc_oci::state::Settings;
 use rsc_oci::{Bundle, ContainerId};
 
@@ -59,6 +61,8 @@ pub struct Seat {
     pub shared: Vec<Kind>,
     /// The folder of a container whose private sentry it uses.
     pub host: Option<PathBuf>,
+    /// Ports that it relays.
+    pub publish: Vec<Publication>,
     /// The workload's 0, 1 and 2.
     pub stdio: [Option<OwnedFd>; 3],
     /// They are a terminal of ours.

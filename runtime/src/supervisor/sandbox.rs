@@ -37,7 +37,7 @@ pub struct Export {
 /// What a container needs.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// For the sentry; `stdio` and `namespaces` are still empty.
+    /// For the sentry; `stdio`, `namespaces` and `published` are still empty.
     pub sandbox: v1::Sandbox,
     /// For the gofers, in the order of `sandbox.gofers`.
     pub exports: Vec<Export>,
@@ -173,6 +173,7 @@ pub fn plan(id: &ContainerId, bundle: &Bundle, placement: Placement, record: boo
         tid: 1,
         namespaces: None,
         host_pids: false,
+        published: Vec::new(),
         seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(super::seccomp::compile),
     };
     Plan { sandbox, exports }

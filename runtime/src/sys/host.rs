@@ -117,3 +117,11 @@ pub fn set_window_size(fd: BorrowedFd<'_>, size: &libc::winsize) -> nix::Result<
     // SAFETY: the kernel reads one `winsize`.
     Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, std::ptr::from_ref(size)) }).map(drop)
 }
+
+/// Has an IPv6 socket, which is not bound yet, accept IPv4's connections too, whatever the host's default is. ipv6(7), IPV6_V6ONLY.
+pub fn accept_ipv4_too(socket: BorrowedFd<'_>) -> nix::Result<()> {
+    let no: libc::c_int = 0;
+    let (level, name, size) = (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, size_of_val(&no) as libc::socklen_t);
+    // SAFETY: the value is live and as long as is said; the kernel only reads it.
+    Errno::result(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const no).cast(), size) }).map(drop)
+}

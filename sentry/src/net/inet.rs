@@ -14,6 +14,7 @@ use super::addr::{InetAddr, family};
 use super::broker::IFREQ_READS;
 use super::control::{Layout, SOL_SOCKET, split};
 use super::inet_options as options;
+use super::listening::{Listener, Listening};
 use super::options::so;
 use super::readiness::Readiness;
 use super::socket::{About, Incoming, Kind, Outgoing, Socket};
@@ -48,6 +49,9 @@ pub struct InetSocket {
     /// Since somebody may be waiting: under which key.
     watched: Cell<Option<u64>>,
     listening: Cell<bool>,
+    /// Where those who listen are noted, and that it does.
+    listeners: Listening,
+    listener: RefCell<Option<Listener>>,
     /// Whose connection it is, if it was accepted.
     from: Option<Vec<u8>>,
     /// Where the last connect(2) went.
@@ -70,10 +74,17 @@ impl InetSocket {
         };
         let broker = kernel.net.broker()?;
         let fd = broker.socket(domain, kind.number(), protocol).await?;
-        Ok(Self::adopt(About { domain, kind, protocol }, fd, kernel.net.readiness()?, None))
+        let listeners = kernel.net.listening.clone();
+        Ok(Self::adopt(About { domain, kind, protocol }, fd, kernel.net.readiness()?, listeners, None))
     }
 
-    fn adopt(about: About, fd: OwnedFd, readiness: Rc<Readiness>, from: Option<Vec<u8>>) -> Rc<Self> {
+    fn adopt(
+        about: About,
+        fd: OwnedFd,
+        readiness: Rc<Readiness>,
+        listeners: Listening,
+        from: Option<Vec<u8>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             about,
             fd,
@@ -81,6 +92,8 @@ impl InetSocket {
             readiness,
             watched: Cell::new(None),
             listening: Cell::new(false),
+            listeners,
+            listener: RefCell::default(),
             from,
             to: RefCell::default(),
         })
@@ -205,16 +218,18 @@ impl Socket for InetSocket {
     fn listen(&self, _: &Cx, backlog: u32) -> Result<(), Errno> {
         sys::listen(self.fd(), backlog)?;
         self.listening.set(true);
+        let mut listener = self.listener.borrow_mut();
+        if listener.is_none() && self.about.kind == Kind::Stream {
+            *listener = sys::name(self.fd()).ok().and_then(|name| self.listeners.note(&name));
+        }
         Ok(())
     }
 
     fn accept<'a>(&'a self, _: &'a Cx) -> Fut<'a, Result<Rc<dyn Socket>, Errno>> {
         let accepted = sys::accept(self.fd());
-        ready(
-            accepted.map(|(fd, from)| -> Rc<dyn Socket> {
-                Self::adopt(self.about, fd, self.readiness.clone(), Some(from))
-            }),
-        )
+        ready(accepted.map(|(fd, from)| -> Rc<dyn Socket> {
+            Self::adopt(self.about, fd, self.readiness.clone(), self.listeners.clone(), Some(from))
+        }))
     }
 
     fn accepted_from(&self) -> Result<Vec<u8>, Errno> {
@@ -243,7 +258,12 @@ impl Socket for InetSocket {
     }
 
     fn shutdown(&self, how: u32) -> Result<(), Errno> {
-        sys::shutdown(self.fd(), how)
+        const WRITE_ALONE: u32 = 1;
+        sys::shutdown(self.fd(), how)?;
+        if how != WRITE_ALONE {
+            self.listener.take();
+        }
+        Ok(())
     }
 
     fn name(&self) -> Result<Vec<u8>, Errno> {

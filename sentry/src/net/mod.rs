@@ -12,6 +12,7 @@ pub mod broker;
 pub mod control;
 pub mod inet;
 mod inet_options;
+mod listening;
 pub mod netlink;
 pub mod options;
 mod readiness;
@@ -22,6 +23,8 @@ pub mod unix;
 mod tests;
 
 use broker::{Broker, Start};
+use listening::Listening;
+pub use listening::connect_loopback;
 use readiness::Readiness;
 use unix::UnixNames;
 
@@ -47,6 +50,8 @@ pub struct NetStack {
     broker: OnceCell<Option<Rc<Broker>>>,
     /// Started with it.
     readiness: OnceCell<Rc<Readiness>>,
+    /// Where its internet sockets listen.
+    pub(crate) listening: Listening,
     /// Bound names of unix sockets.
     pub(crate) unix: RefCell<UnixNames>,
     /// Unix sockets inside control messages, for the collector.
@@ -61,6 +66,7 @@ impl NetStack {
             start,
             broker: OnceCell::new(),
             readiness: OnceCell::new(),
+            listening: Listening::default(),
             unix: RefCell::default(),
             flying: unix::gc::Flying::default(),
         })

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::namespaces::{Chosen, Namespaces};
 use super::remote_host::RemoteHost;
-use super::{SessionSandbox, console};
+use super::{SessionSandbox, console, tell_of_listeners};
 use crate::fs::gofer::GoferFs;
 use crate::gofer::GoferClient;
 use crate::kernel::credentials::{Credentials, cap};
@@ -24,7 +24,7 @@ use crate::kernel::{Kernel, KernelParts};
 use crate::net::broker::Start;
 use crate::net::{NetConfig, NetStack};
 use crate::server::guests::Handed;
-use crate::server::sandbox::{GoferStream, OpenError, Opened, Outbox, Sandbox, SandboxFactory};
+use crate::server::sandbox::{GoferStream, OpenError, Opened, Outbox, SandboxFactory};
 use crate::syscalls::exec;
 use crate::vfs::build::{BuildError, Sources, exports_wanted};
 use crate::vfs::{FileSystem, Vfs};
@@ -270,9 +270,12 @@ impl SandboxFactory for KernelFactory {
                 return Err(no_program(program, errno));
             }
             let native = if sandbox.strict { Vec::new() } else { native(kernel.seccomp.as_ref()) };
-            let sandbox: Rc<dyn Sandbox> =
-                Rc::new(SessionSandbox { kernel, host, out, work: RefCell::new(JoinSet::new()) });
-            Ok(Opened { sandbox, native })
+            let opened = SessionSandbox { kernel, host, out, work: RefCell::new(JoinSet::new()) };
+            if !sandbox.published.is_empty() {
+                let told = tell_of_listeners(Rc::clone(&opened.kernel), sandbox.published, opened.out.clone());
+                opened.spawn(told);
+            }
+            Ok(Opened { sandbox: Rc::new(opened), native })
         })
     }
 }

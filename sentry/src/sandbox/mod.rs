@@ -1,14 +1,18 @@
 //! A sandbox as a session drives it: frames become calls of the kernel, answers become frames.
 
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 
+use futures_util::future::LocalBoxFuture;
 use rsc_proto::table;
 use rsc_proto::v1::{self, down, up};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::kernel::Kernel;
 use crate::kernel::stats::CallCounts;
+use crate::net::connect_loopback;
 use crate::server::sandbox::{Outbox, ProtocolError, Sandbox, SandboxStats};
 
 mod console;
@@ -34,6 +38,27 @@ impl SessionSandbox {
         let mut work = self.work.borrow_mut();
         while work.try_join_next().is_some() {}
         work.spawn_local(future);
+    }
+}
+
+/// Tells the supervisor at which of its published ports somebody listens.
+async fn tell_of_listeners(kernel: Rc<Kernel>, published: Vec<u32>, out: Outbox) {
+    let mut changes = kernel.net.listening.subscribe();
+    drop(kernel);
+    let mut told = Vec::new();
+    loop {
+        let mut now = published.clone();
+        {
+            let ports = changes.borrow_and_update();
+            now.retain(|port| u16::try_from(*port).is_ok_and(|port| ports.contains_key(&port)));
+        }
+        if now != told {
+            out.send(down::Body::Listening(v1::Listening { ports: now.clone() }));
+            told = now;
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -94,6 +119,14 @@ impl Sandbox for SessionSandbox {
         self.host.close();
         self.work.borrow_mut().abort_all();
         self.kernel.close();
+    }
+
+    fn connect(&self, port: u16) -> LocalBoxFuture<'static, io::Result<TcpStream>> {
+        let net = Rc::clone(&self.kernel.net);
+        Box::pin(async move {
+            let broker = net.broker().map_err(|errno| io::Error::from_raw_os_error(errno.number()))?;
+            connect_loopback(&broker, port).await
+        })
     }
 
     fn stats(&self) -> SandboxStats {

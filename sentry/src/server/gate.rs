@@ -10,7 +10,7 @@ use rsc_proto::transport::{Guard, Peer, Proof};
 use rsc_proto::v1::control_server::Control;
 use rsc_proto::v1::session_server::Session;
 use rsc_proto::v1::{
-    Down, GoferChunk, GoferOpen, Hello, ListSessionsReply, ListSessionsRequest, SessionInfo, Up, down, gofer_chunk, up,
+    Down, Hello, ListSessionsReply, ListSessionsRequest, RelayChunk, RelayOpen, SessionInfo, Up, down, relay_chunk, up,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const FIRST_FRAME: Duration = Duration::from_secs(10);
 /// What a stream's handler asks of the hub.
 pub(super) enum Ask {
     Attach { hello: Box<Hello>, inbound: Streaming<Up>, peer: Peer, reply: Reply<Outflow<down::Body>> },
-    Gofer { open: GoferOpen, inbound: Streaming<GoferChunk>, peer: Peer, reply: Reply<Outflow<gofer_chunk::Body>> },
+    Relay { open: RelayOpen, inbound: Streaming<RelayChunk>, peer: Peer, reply: Reply<Outflow<relay_chunk::Body>> },
     List { peer: Peer, reply: Reply<Vec<SessionInfo>> },
 }
 
@@ -75,7 +75,7 @@ fn down(frame: Frame<down::Body>) -> Result<Down, Status> {
 #[tonic::async_trait]
 impl Session for Gate {
     type AttachStream = Map<Outflow<down::Body>, fn(Frame<down::Body>) -> Result<Down, Status>>;
-    type GoferStream = Map<Chunks, fn(GoferChunk) -> Result<GoferChunk, Status>>;
+    type RelayStream = Map<Chunks, fn(RelayChunk) -> Result<RelayChunk, Status>>;
 
     async fn attach(&self, request: Request<Streaming<Up>>) -> Result<Response<Self::AttachStream>, Status> {
         let peer = self.peer(&request, "a session")?;
@@ -87,15 +87,15 @@ impl Session for Gate {
         Ok(Response::new(outflow.map(down)))
     }
 
-    async fn gofer(&self, request: Request<Streaming<GoferChunk>>) -> Result<Response<Self::GoferStream>, Status> {
-        let peer = self.peer(&request, "a gofer stream")?;
+    async fn relay(&self, request: Request<Streaming<RelayChunk>>) -> Result<Response<Self::RelayStream>, Status> {
+        let peer = self.peer(&request, "a relayed stream")?;
         let mut inbound = request.into_inner();
-        let GoferChunk { seq: 0, body: Some(gofer_chunk::Body::Open(open)), .. } =
-            first(&mut inbound, "GoferOpen").await?
+        let RelayChunk { seq: 0, body: Some(relay_chunk::Body::Open(open)), .. } =
+            first(&mut inbound, "RelayOpen").await?
         else {
-            return Err(Status::invalid_argument("the first chunk is not GoferOpen"));
+            return Err(Status::invalid_argument("the first chunk is not RelayOpen"));
         };
-        let outflow = self.ask(|reply| Ask::Gofer { open, inbound, peer, reply }).await?;
+        let outflow = self.ask(|reply| Ask::Relay { open, inbound, peer, reply }).await?;
         let chunks: Chunks = outflow.map(rsc_proto::link::chunk);
         Ok(Response::new(chunks.map(Ok)))
     }

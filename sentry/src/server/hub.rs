@@ -4,8 +4,8 @@
 
 use super::Config;
 use super::gate::{Ask, Reply};
-use super::gofers::{Gofers, Relays};
 use super::guests::{Guests, Handed};
+use super::relays::{Relayed, Relays};
 use super::sandbox::{OpenError, Opened, SandboxFactory};
 use super::session::{Resume, Session, SessionId, bounded, unknown};
 use rsc_proto::link::Outflow;
@@ -23,6 +23,8 @@ use tonic::{Status, Streaming};
 const MAX_SESSIONS: usize = 4096;
 /// Gofers of one session.
 const MAX_GOFERS: usize = 64;
+/// Published ports of one session.
+const MAX_PUBLISHED: usize = 64;
 
 pub(super) struct Hub {
     factory: Rc<dyn SandboxFactory>,
@@ -30,7 +32,7 @@ pub(super) struct Hub {
     sessions: RefCell<HashMap<SessionId, Rc<Session>>>,
     /// Sessions being opened, running or ending.
     count: Cell<usize>,
-    gofers: Rc<Gofers>,
+    relays: Rc<Relays>,
     /// What supervisors have passed by descriptor.
     guests: Rc<Guests>,
     draining: Cell<bool>,
@@ -56,7 +58,7 @@ impl Hub {
             config,
             sessions: RefCell::new(HashMap::new()),
             count: Cell::new(0),
-            gofers: Rc::new(Gofers::default()),
+            relays: Rc::new(Relays::default()),
             guests,
             draining: Cell::new(false),
             used: Cell::new(false),
@@ -72,8 +74,8 @@ impl Hub {
                 Ask::Attach { hello, inbound, peer, reply } => {
                     tokio::task::spawn_local(hub.attach(*hello, inbound, peer, reply));
                 }
-                Ask::Gofer { open, inbound, peer, reply } => {
-                    tokio::task::spawn_local(async move { hub.gofers.attach(open, inbound, peer, reply).await });
+                Ask::Relay { open, inbound, peer, reply } => {
+                    tokio::task::spawn_local(async move { hub.relays.attach(open, inbound, peer, reply).await });
                 }
                 Ask::List { peer, reply } => {
                     let _ = reply.send(Ok(self.list(&peer)));
@@ -177,7 +179,7 @@ impl Hub {
             // The supervisor has given up.
             () = reply.closed() => return,
         };
-        let (session, resumes, opened, parts) = match prepared {
+        let (session, resumes, opened, (place, relayed)) = match prepared {
             Ok(prepared) => prepared,
             Err(status) => {
                 tracing::warn!("refused a session of {peer}: {}", status.message());
@@ -186,6 +188,9 @@ impl Hub {
             }
         };
         let sandbox = Rc::clone(&opened.sandbox);
+        if let Some(relayed) = &relayed {
+            relayed.serve(&sandbox, self.config.session_grace);
+        }
         let outflow = match session.welcome(opened.sandbox, opened.native) {
             Ok(outflow) => outflow,
             Err(status) => {
@@ -204,7 +209,7 @@ impl Hub {
         self.sessions.borrow_mut().insert(session.id, Rc::clone(&session));
         Rc::clone(&session).drive(connection, inbound, resumes, self.config.session_grace).await;
         self.sessions.borrow_mut().remove(&session.id);
-        drop(parts);
+        drop((place, relayed));
     }
 
     #[allow(clippy::type_complexity)] // the parts of one session, named where they are taken apart
@@ -212,7 +217,7 @@ impl Hub {
         self: Rc<Self>,
         hello: Hello,
         peer: &Peer,
-    ) -> Result<(Rc<Session>, mpsc::Receiver<Resume>, Opened, (Place, Option<Relays>)), Status> {
+    ) -> Result<(Rc<Session>, mpsc::Receiver<Resume>, Opened, (Place, Option<Relayed>)), Status> {
         if self.draining.get() {
             return Err(Status::unavailable("the sentry is draining: it takes no new sessions"));
         }
@@ -225,7 +230,7 @@ impl Hub {
             return Err(Status::invalid_argument("Hello names neither a session nor a sandbox"));
         };
         check_exports(&sandbox, peer)?;
-        let (handed, relays) = self.connect_gofers(&sandbox, &hello.gofer_token, peer)?;
+        let (handed, relayed) = self.connect_gofers(&sandbox, &hello.relay_token, peer)?;
         let mut random = [0; 48];
         getrandom::fill(&mut random).map_err(|e| Status::resource_exhausted(format!("no randomness: {e}")))?;
         let (mut id, mut secret) = ([0; 16], [0; 32]);
@@ -241,10 +246,15 @@ impl Hub {
             OpenError::Denied(text) => Status::permission_denied(text),
             OpenError::Unavailable(text) => Status::resource_exhausted(text),
         })?;
-        Ok((session, resumes, opened, (place, relays)))
+        Ok((session, resumes, opened, (place, relayed)))
     }
 
-    fn connect_gofers(&self, sandbox: &Sandbox, token: &[u8], peer: &Peer) -> Result<(Handed, Option<Relays>), Status> {
+    fn connect_gofers(
+        &self,
+        sandbox: &Sandbox,
+        token: &[u8],
+        peer: &Peer,
+    ) -> Result<(Handed, Option<Relayed>), Status> {
         let count = sandbox.gofers.len();
         if count > MAX_GOFERS {
             return Err(Status::invalid_argument(format!("more than {MAX_GOFERS} gofers")));
@@ -260,12 +270,22 @@ impl Hub {
             }
             return Ok((handed, None));
         }
-        if count == 0 {
+        if count == 0 && sandbox.published.is_empty() {
             return Ok((Handed::default(), None));
         }
-        let (gofers, relays) = self.gofers.register(token, peer, count)?;
-        Ok((Handed { gofers, broker: None }, Some(relays)))
+        let (gofers, relayed) = self.relays.register(token, peer, count, published(sandbox)?)?;
+        Ok((Handed { gofers, broker: None }, Some(relayed)))
     }
+}
+
+/// The ports to which connections may be relayed.
+fn published(sandbox: &Sandbox) -> Result<Vec<u16>, Status> {
+    if sandbox.published.len() > MAX_PUBLISHED {
+        return Err(Status::invalid_argument(format!("more than {MAX_PUBLISHED} published ports")));
+    }
+    let port = |port: &u32| u16::try_from(*port).ok().filter(|port| *port != 0);
+    let ports: Option<_> = sandbox.published.iter().map(port).collect();
+    ports.ok_or_else(|| Status::invalid_argument("a published port is not between 1 and 65535"))
 }
 
 fn check_build(hello: &Hello) -> Result<(), Status> {

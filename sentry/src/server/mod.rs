@@ -7,9 +7,9 @@
 
 pub mod exports;
 mod gate;
-mod gofers;
 pub mod guests;
 mod hub;
+mod relays;
 pub mod sandbox;
 mod session;
 

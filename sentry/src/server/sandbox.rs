@@ -6,9 +6,11 @@ use rsc_proto::link::Port;
 use rsc_proto::transport::Peer;
 use rsc_proto::v1;
 use std::collections::BTreeMap;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// A frame which no correct supervisor sends. It ends its session alone; the text is logged and sent as Goodbye.
@@ -61,6 +63,10 @@ pub trait Sandbox {
     fn close(&self);
     /// Figures for `sentry ps`.
     fn stats(&self) -> SandboxStats;
+    /// A connection to whoever listens on this TCP port in the sandbox's network; for connections to published ports.
+    fn connect(&self, _port: u16) -> LocalBoxFuture<'static, io::Result<TcpStream>> {
+        Box::pin(std::future::ready(Err(io::ErrorKind::ConnectionRefused.into())))
+    }
 }
 
 /// A sandbox that was opened.

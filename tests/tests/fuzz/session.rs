@@ -3,7 +3,7 @@
 use crate::random::Random;
 use crate::{fuzz, within};
 use prost::Message;
-use rsc_proto::v1::{self, Down, GoferChunk, Up, answer, down, reverse, task_event, up};
+use rsc_proto::v1::{self, Down, RelayChunk, Up, answer, down, reverse, task_event, up};
 use std::fmt::Debug;
 
 /// Decoding holds at most this many bytes for each byte of a message. The worst is a list of empty structures, two bytes each.
@@ -180,18 +180,25 @@ fn frames_down() {
 }
 
 #[test]
-fn gofer_chunks() {
-    fuzz("session::gofer_chunks", 2000, |r| {
-        let body = match r.below(3) {
-            0 => v1::gofer_chunk::Body::Open(v1::GoferOpen {
-                gofer_token: r.bytes(40).into(),
-                gofer: r.number() as u32,
+fn relay_chunks() {
+    fuzz("session::relay_chunks", 2000, |r| {
+        let body = match r.below(5) {
+            0 | 1 => v1::relay_chunk::Body::Open(v1::RelayOpen {
+                relay_token: r.bytes(40).into(),
                 seen: r.number(),
+                stream: Some(match r.below(2) {
+                    0 => v1::relay_open::Stream::Gofer(r.number() as u32),
+                    _ => v1::relay_open::Stream::Published(v1::Published {
+                        connection: r.number(),
+                        port: r.number() as u32,
+                    }),
+                }),
             }),
-            1 => v1::gofer_chunk::Body::End(v1::GoferEnd {}),
-            _ => v1::gofer_chunk::Body::Data(r.bytes(100).into()),
+            2 => v1::relay_chunk::Body::Stop(v1::RelayStop {}),
+            3 => v1::relay_chunk::Body::End(v1::RelayEnd {}),
+            _ => v1::relay_chunk::Body::Data(r.bytes(100).into()),
         };
-        let valid = GoferChunk { seq: r.number(), ack: r.number(), body: Some(body) };
+        let valid = RelayChunk { seq: r.number(), ack: r.number(), body: Some(body) };
         target(r, &valid);
     });
 }
@@ -232,6 +239,6 @@ fn nested_without_end() {
         }
         check::<Up>(&bytes);
         check::<Down>(&bytes);
-        check::<GoferChunk>(&bytes);
+        check::<RelayChunk>(&bytes);
     });
 }
