@@ -170,6 +170,11 @@ impl Asm {
         self.wide(dst, 1, fd.cast_unsigned(), 0);
     }
 
+    /// `dst` = its lower 16 bits, which were a big-endian number.
+    pub fn from_be16(&mut self, dst: Reg) {
+        self.put(0xdc, dst, 0, 0, 16);
+    }
+
     /// `dst = *(base + off)`.
     pub fn load(&mut self, size: Size, dst: Reg, base: Reg, off: i16) {
         self.put(LDX | size as u8, dst, base as u8, off, 0);
@@ -262,6 +267,7 @@ mod tests {
         assert_eq!(code(|a| a.load(Size::Half, Reg::R1, Reg::R10, -6)), [0x69, 0xa1, 0xfa, 0xff, 0, 0, 0, 0]);
         assert_eq!(code(|a| a.store(Size::Word, Reg::R10, -4, Reg::R0)), [0x63, 0x0a, 0xfc, 0xff, 0, 0, 0, 0]);
         assert_eq!(code(|a| a.store(Size::Double, Reg::R10, -8, 3)), [0x7a, 0x0a, 0xf8, 0xff, 3, 0, 0, 0]);
+        assert_eq!(code(|a| a.from_be16(Reg::R1)), [0xdc, 1, 0, 0, 16, 0, 0, 0]);
         assert_eq!(code(|a| a.call(Helper::SendSignal)), [0x85, 0, 0, 0, 109, 0, 0, 0]);
         assert_eq!(code(Asm::exit), [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0]);
     }

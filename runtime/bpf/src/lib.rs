@@ -27,6 +27,7 @@ use sys::{MapKind, Ring};
 /// How many processes are remembered; beyond that the ones that were not heard of for longest are forgotten.
 const PROCESSES: u32 = 32_768;
 const CGROUPS: u32 = 65_536;
+const CALLS: u32 = 1024;
 const DIRECTORIES: u32 = 4096;
 /// Room for some 800 records.
 const RING: u32 = 256 * 1024;
@@ -71,6 +72,10 @@ pub struct Sieve {
 
 fn map(kind: MapKind, key: u32, value: u32, entries: u32) -> Result<OwnedFd, LoadError> {
     sys::map_create(kind, key, value, entries).map_err(|errno| missing::explain(Step::Map, errno).into())
+}
+
+fn put(map: &OwnedFd, key: &[u8], value: u64) -> Result<(), LoadError> {
+    sys::map_update(map.as_fd(), key, value).map_err(|errno| missing::explain(Step::Map, errno).into())
 }
 
 /// Loads a program; a second time for the verifier's words if it is refused.
@@ -128,16 +133,25 @@ impl Sieve {
                 for inode in directories {
                     let key = inode.to_ne_bytes();
                     let mask = sys::map_lookup(map.as_fd(), &key).unwrap_or(0) | 1 << bit;
-                    sys::map_update(map.as_fd(), &key, mask).map_err(|errno| missing::explain(Step::Map, errno))?;
+                    put(map, &key, mask)?;
                 }
             }
         }
+        let targets = map(MapKind::Hash, 4, 8, CALLS)?;
+        for nr in selection.numbers() {
+            let wanted = selection.mask(|target| target.calls.contains(&nr));
+            put(&targets, &nr.to_ne_bytes(), wanted)?;
+        }
+        put(&targets, &event::EXEC.to_ne_bytes(), selection.mask(|target| target.calls.is_empty()))?;
+        let mask = map(MapKind::PerCpuArray, 4, 8, 1)?;
         let lost = map(MapKind::Hash, 4, 8, 1)?;
-        sys::map_update(lost.as_fd(), &[0; 4], 0).map_err(|errno| missing::explain(Step::Map, errno))?;
+        put(&lost, &[0; 4], 0)?;
         let ring_map = map(MapKind::Ring, 0, 0, RING)?;
         let size = usize::try_from(RING).unwrap_or(0);
         let ring = Ring::map(ring_map.as_fd(), size).map_err(|errno| missing::explain(Step::Ring, errno))?;
         let maps = Maps {
+            targets: targets.as_raw_fd(),
+            mask: mask.as_raw_fd(),
             seen: seen.as_raw_fd(),
             cgroups: cgroups.as_raw_fd(),
             programs: programs.as_raw_fd(),

@@ -1,7 +1,10 @@
 //! The compiler: from a [`Selection`] to the programs that look for it.
 //!
-//! A program begins with the mask of all targets that are possible, in `R7`, and takes away those whose conditions fail, cheapest
-//! first. If one is left, it writes a record and stops the process. `R6` is what the program is about, `R8` a call's result.
+//! A program begins with the mask of all targets that are possible and takes away those whose conditions fail, cheapest first. If one
+//! is left, it writes a record and stops the process. `R7` has the address of the mask, `R6` a call's registers.
+//!
+//! The kernel's verifier follows every way through a program, and takes two for one where it knows nothing that sets them apart. So
+//! the mask is in a map: in a register it would know which bits are left on each of 2^63 ways.
 
 use crate::asm::{Alu, Asm, AsmError, Cond, Helper, Label, Reg, Size};
 use crate::btf::Offsets;
@@ -12,7 +15,11 @@ use Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 /// The maps that programs use, by their descriptors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Maps {
-    /// pid → targets that it is done with; all bits: it is ours, or we.
+    /// Call (or [`event::EXEC`]) → targets that it may be.
+    pub(crate) targets: i32,
+    /// 0 → the mask that is worked with, one for each processor.
+    pub(crate) mask: i32,
+    /// pid → targets that it is done with; all bits: it is ours.
     pub(crate) seen: i32,
     /// cgroup → targets that want it.
     pub(crate) cgroups: i32,
@@ -75,13 +82,11 @@ pub(crate) fn exec_program(
     let mut c = Compiler::new(selection, offsets, maps);
     c.clear_record();
     c.asm.store(Size::Word, R10, RECORD + event::NR, event::EXEC.cast_signed());
-    c.asm.mov64(R7, targets);
+    c.targets();
     c.identify();
     // What was done with the program before does not count, unless the process is ours.
-    let fresh = c.asm.label();
     c.asm.load(Size::Double, R1, R10, DONE);
     c.asm.jump_if(R1, Cond::Eq, -1, c.out);
-    c.asm.place(fresh);
     c.asm.store(Size::Double, R10, DONE, 0);
     c.process(targets, true);
     c.found();
@@ -96,9 +101,7 @@ pub(crate) fn call_program(
     offsets: Option<&Offsets>,
     maps: Maps,
 ) -> Result<Option<Vec<u8>>, AsmError> {
-    let mut numbers: Vec<u32> = selection.targets.iter().flat_map(|target| target.calls.iter().copied()).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
+    let numbers = selection.numbers();
     if numbers.is_empty() {
         return Ok(None);
     }
@@ -112,7 +115,6 @@ pub(crate) fn call_program(
     let common = c.asm.label();
     for (nr, label) in labels {
         c.asm.place(label);
-        c.asm.mov64(R7, selection.mask(|target| target.calls.contains(&nr)));
         let shape = selection.shapes.get(&nr).copied().unwrap_or_default();
         for (slot, argument) in Compiler::slots(shape) {
             let at = argument.and_then(|index| ARGUMENTS.get(usize::from(index)).copied());
@@ -125,10 +127,11 @@ pub(crate) fn call_program(
     c.clear_record();
     c.asm.store(Size::Word, R10, RECORD + event::NR, R9);
     c.asm.store(Size::Double, R10, RECORD + event::RESULT, R8);
+    c.targets();
     c.identify();
     c.asm.load(Size::Double, R1, R10, DONE);
     c.asm.alu(Alu::Xor, R1, -1);
-    c.asm.alu(Alu::And, R7, R1);
+    c.keep(u64::MAX);
     c.end_if_none();
     let targets = selection.mask(|target| !target.calls.is_empty());
     c.port(targets);
@@ -221,27 +224,43 @@ impl<'a> Compiler<'a> {
     }
 
     fn end_if_none(&mut self) {
-        self.asm.jump_if(R7, Cond::Eq, 0, self.out);
+        self.asm.load(Size::Double, R1, R7, 0);
+        self.asm.jump_if(R1, Cond::Eq, 0, self.out);
     }
 
     /// Takes these targets away.
     fn drop_targets(&mut self, mask: u64) {
-        self.asm.mov64(R1, !mask);
-        self.asm.alu(Alu::And, R7, R1);
+        self.asm.mov(R1, 0);
+        self.keep(mask);
     }
 
     /// Of the targets in `mask`, keeps those whose bit is in `R1`.
     fn keep(&mut self, mask: u64) {
         self.asm.mov64(R2, !mask);
         self.asm.alu(Alu::Or, R1, R2);
-        self.asm.alu(Alu::And, R7, R1);
+        self.asm.load(Size::Double, R2, R7, 0);
+        self.asm.alu(Alu::And, R1, R2);
+        self.asm.store(Size::Double, R7, 0, R1);
     }
 
     /// Jumps if none of these targets is left.
     fn jump_if_gone(&mut self, mask: u64, to: Label) {
         self.asm.mov64(R1, mask);
-        self.asm.alu(Alu::And, R1, R7);
+        self.asm.load(Size::Double, R2, R7, 0);
+        self.asm.alu(Alu::And, R1, R2);
         self.asm.jump_if(R1, Cond::Eq, 0, to);
+    }
+
+    /// Begins with all targets that this event may be.
+    fn targets(&mut self) {
+        self.look_up(self.maps.targets, RECORD + event::NR);
+        self.asm.jump_if(R0, Cond::Eq, 0, self.out);
+        self.asm.load(Size::Double, R8, R0, 0);
+        self.asm.store(Size::Double, R10, KEY, 0);
+        self.look_up(self.maps.mask, KEY);
+        self.asm.jump_if(R0, Cond::Eq, 0, self.out);
+        self.asm.mov(R7, R0);
+        self.asm.store(Size::Double, R7, 0, R8);
     }
 
     /// Who this is, and what was done with it. Goes on if it is not ours.
@@ -270,11 +289,15 @@ impl<'a> Compiler<'a> {
         self.asm.call(Helper::UidGid);
         self.asm.store(Size::Word, R10, RECORD + event::UID, R0);
         for (bit, target) in self.each(among) {
-            let Some(uid) = target.uid else { continue };
+            if target.uids.is_empty() {
+                continue;
+            }
             let same = self.asm.label();
             self.asm.load(Size::Word, R1, R10, RECORD + event::UID);
-            self.asm.mov64(R2, uid.into());
-            self.asm.jump_if(R1, Cond::Eq, R2, same);
+            for uid in &target.uids {
+                self.asm.mov64(R2, (*uid).into());
+                self.asm.jump_if(R1, Cond::Eq, R2, same);
+            }
             self.drop_targets(bit);
             self.asm.place(same);
         }
@@ -296,7 +319,7 @@ impl<'a> Compiler<'a> {
 
     /// Where the program is and what it is called.
     fn program(&mut self, among: u64, at_exec: bool) {
-        let named = among & self.selection.mask(|target| target.name.is_some());
+        let named = among & self.selection.mask(|target| !target.names.is_empty());
         let placed = among & self.selection.mask(|target| !target.below.is_empty());
         // Without the kernel's structures there is only the thread's name, which a program that runs may have changed.
         if named | placed == 0 || (self.offsets.is_none() && !at_exec) {
@@ -320,16 +343,13 @@ impl<'a> Compiler<'a> {
             self.asm.call(Helper::ReadKernelStr);
         }
         for (bit, target) in self.each(named) {
-            let Some(name) = &target.name else { continue };
-            let (other, differs, same) = (self.asm.label(), self.asm.label(), self.asm.label());
-            self.compare(COMM, name, NAME_MAX, other);
-            self.asm.jump(same);
-            self.asm.place(other);
-            if self.offsets.is_some() {
-                self.compare(NAME, name, NAME_MAX, differs);
-                self.asm.jump(same);
+            let same = self.asm.label();
+            for name in &target.names {
+                self.jump_if_named(COMM, name, NAME_MAX, same);
+                if self.offsets.is_some() {
+                    self.jump_if_named(NAME, name, NAME_MAX, same);
+                }
             }
-            self.asm.place(differs);
             self.drop_targets(bit);
             self.asm.place(same);
         }
@@ -346,8 +366,9 @@ impl<'a> Compiler<'a> {
         self.end_if_none();
     }
 
-    /// Jumps to `differs` unless the zero-terminated string on the stack begins with the literal, or is it.
-    fn compare(&mut self, at: i16, literal: &Literal, max: usize, differs: Label) {
+    /// Jumps if the zero-terminated string on the stack begins with the literal, or is it.
+    fn jump_if_named(&mut self, at: i16, literal: &Literal, max: usize, same: Label) {
+        let differs = self.asm.label();
         let mut bytes = literal.bytes.get(..literal.bytes.len().min(max)).unwrap_or_default().to_vec();
         // A longer one was cut, and then both end here.
         if literal.whole {
@@ -364,6 +385,8 @@ impl<'a> Compiler<'a> {
             self.asm.mov64(R2, u64::from_le_bytes(word));
             self.asm.jump_if(R1, Cond::Ne, R2, differs);
         }
+        self.asm.jump(same);
+        self.asm.place(differs);
     }
 
     /// Goes up from the directory in `DENTRY` and `MOUNT`; adds to `FOUND` what the map has for any on the way.
@@ -416,7 +439,7 @@ impl<'a> Compiler<'a> {
 
     /// The port in the call's address.
     fn port(&mut self, among: u64) {
-        let ported = among & self.selection.mask(|target| target.port.is_some());
+        let ported = among & self.selection.mask(|target| !target.ports.is_empty());
         if ported == 0 {
             return;
         }
@@ -433,10 +456,15 @@ impl<'a> Compiler<'a> {
         self.asm.jump_if(R1, Cond::Ne, libc::AF_INET6, none);
         self.asm.place(internet);
         for (bit, target) in self.each(ported) {
-            let Some(port) = target.port else { continue };
             let same = self.asm.label();
-            self.asm.load(Size::Half, R1, R10, RECORD + event::ADDRESS + 2);
-            self.asm.jump_if(R1, Cond::Eq, i32::from(port.to_be()), same);
+            for range in &target.ports {
+                self.asm.load(Size::Half, R1, R10, RECORD + event::ADDRESS + 2);
+                self.asm.from_be16(R1);
+                // What is below the range wraps round to above it.
+                self.asm.alu(Alu::Sub, R1, i32::from(*range.start()));
+                self.asm.mov(R2, i32::from(range.end().saturating_sub(*range.start())) + 1);
+                self.asm.jump_if(R2, Cond::Gt, R1, same);
+            }
             self.drop_targets(bit);
             self.asm.place(same);
         }
@@ -476,11 +504,11 @@ impl<'a> Compiler<'a> {
         self.asm.jump(done);
         self.asm.place(absolute);
         for (bit, target) in self.each(filed) {
-            let Some(File { name, .. }) = &target.file else { continue };
-            let (differs, same) = (self.asm.label(), self.asm.label());
-            self.compare(RECORD + event::PATH, name, PATH_MAX, differs);
-            self.asm.jump(same);
-            self.asm.place(differs);
+            let Some(File { names, .. }) = &target.file else { continue };
+            let same = self.asm.label();
+            for name in names {
+                self.jump_if_named(RECORD + event::PATH, name, PATH_MAX, same);
+            }
             self.drop_targets(bit);
             self.asm.place(same);
         }
@@ -528,9 +556,10 @@ impl<'a> Compiler<'a> {
     /// One is left: says so, and stops the process. In this order, so that nothing stays stopped that nobody knows of.
     fn found(&mut self) {
         let no_room = self.asm.label();
-        self.asm.store(Size::Double, R10, RECORD + event::MASK, R7);
+        self.asm.load(Size::Double, R2, R7, 0);
+        self.asm.store(Size::Double, R10, RECORD + event::MASK, R2);
         self.asm.load(Size::Double, R1, R10, DONE);
-        self.asm.alu(Alu::Or, R1, R7);
+        self.asm.alu(Alu::Or, R1, R2);
         self.asm.store(Size::Double, R10, DONE, R1);
         self.asm.map(R1, self.maps.seen);
         self.asm.stack(R2, PID);

@@ -1,10 +1,11 @@
 //! What to look for, and what was found: the crate's interface in types.
 //!
-//! The kernel's side is a sieve. It lets through every process that is wanted and few others: a name is compared by its first 15
-//! bytes, a file by where it begins, a cgroup that is not known yet passes. Whoever takes the events asks again, with the
-//! whole rule, before touching the process.
+//! The kernel's side is a sieve. It lets through every process that is wanted and few others: a program's name is compared by its
+//! first 15 bytes, a file by how its name begins, and a cgroup that is not known yet passes. Whoever takes the events asks again,
+//! with the whole rule, before touching the process.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// How many targets there can be: each is a bit, and one bit says that a process is ours.
 pub const MAX_TARGETS: usize = 63;
@@ -25,27 +26,27 @@ pub struct Literal {
 /// One kind of process that is looked for. What is `None` or empty does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// The program's file name, as it was called or as it is.
-    pub name: Option<Literal>,
+    /// The program's file name is one of these, as it was called or as it is.
+    pub names: Vec<Literal>,
     /// Directories (their inode numbers) below which the program is; needs a kernel that describes itself ([`Sieve::can_walk`]).
     pub below: Vec<u64>,
-    /// The real user id.
-    pub uid: Option<u32>,
+    /// The real user id is one of these.
+    pub uids: Vec<u32>,
     /// Whether the cgroup matters: then [`Sieve::learn_cgroup`] says which are wanted.
     pub cgroup: bool,
     /// With none of them a process is found at execve(2), else when one of these calls has returned.
     pub calls: Vec<u32>,
-    /// The call's file.
+    /// The files that the call may name.
     pub file: Option<File>,
-    /// The port in the call's address.
-    pub port: Option<u16>,
+    /// The port in the call's address is in one of these ranges.
+    pub ports: Vec<RangeInclusive<u16>>,
 }
 
-/// A file that a call names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Files that a call may name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct File {
-    /// The absolute name.
-    pub name: Literal,
+    /// Their absolute names.
+    pub names: Vec<Literal>,
     /// Directories (inode numbers) from which a relative name may lead there, whatever is below them…
     pub below: Vec<u64>,
     /// …or just they themselves.
@@ -73,6 +74,14 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// The calls that targets name, rising.
+    pub(crate) fn numbers(&self) -> Vec<u32> {
+        let mut numbers: Vec<u32> = self.targets.iter().flat_map(|target| target.calls.iter().copied()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
     /// The bits of the targets for which this holds.
     pub(crate) fn mask(&self, holds: impl Fn(&Target) -> bool) -> u64 {
         self.targets.iter().enumerate().filter(|(_, target)| holds(target)).fold(0, |mask, (bit, _)| mask | 1 << bit)

@@ -21,6 +21,7 @@ const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 #[repr(u32)]
 pub(crate) enum MapKind {
     Hash = 1,
+    PerCpuArray = 6,
     LruHash = 9,
     Ring = 27,
 }

@@ -75,7 +75,7 @@ fn copy(program: &str, name: &str) -> Copy {
 #[test]
 fn a_program_is_stopped_before_its_first_call() {
     let program = copy("/bin/touch", "rsc-first-call");
-    let target = Target { name: Some(whole("rsc-first-call")), ..Target::default() };
+    let target = Target { names: vec![whole("rsc-first-call")], ..Target::default() };
     let Some(mut sieve) = load(&Selection { targets: vec![target], ..Selection::default() }) else { return };
     let made = program.0.0.join("made");
     let mut child = Command::new(&program.1).arg(&made).spawn().unwrap();
@@ -98,7 +98,7 @@ fn names_below_a_directory() {
     let outside = copy("/bin/true", "rsc-inside-y");
     let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&inside.0.0).unwrap());
     let name = Literal { bytes: b"rsc-ins".into(), whole: false };
-    let target = Target { name: Some(name), below: vec![inode], ..Target::default() };
+    let target = Target { names: vec![name], below: vec![inode], ..Target::default() };
     let Some(mut sieve) = load(&Selection { targets: vec![target], ..Selection::default() }) else { return };
     assert_eq!(Command::new(&outside.1).status().unwrap().code(), Some(0));
     let mut child = Command::new(&inside.1).spawn().unwrap();
@@ -109,7 +109,8 @@ fn names_below_a_directory() {
 #[test]
 fn users_and_processes_of_ours() {
     let program = copy("/bin/true", "rsc-user");
-    let target = |uid| Target { name: Some(whole("rsc-user")), uid: Some(uid), ..Target::default() };
+    let target =
+        |uid| Target { names: vec![whole("other"), whole("rsc-user")], uids: vec![1, uid], ..Target::default() };
     let targets = vec![target(4_000_000_000), target(54_321)];
     let Some(mut sieve) = load(&Selection { targets, ..Selection::default() }) else { return };
     assert_eq!(Command::new(&program.1).status().unwrap().code(), Some(0));
@@ -138,10 +139,10 @@ fn calls_by_path_and_port() {
     let _end = tempdir::Dir(dir.clone());
     let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&dir).unwrap());
     let below = Literal { bytes: dir.as_os_str().as_encoded_bytes().to_vec(), whole: false };
-    let file = File { name: below, below: vec![inode], exactly: vec![] };
+    let file = File { names: vec![whole("/x"), below], below: vec![inode], exactly: vec![] };
     let targets = vec![
         Target { calls: vec![openat], file: Some(file), ..Target::default() },
-        Target { calls: vec![connect], port: Some(54_399), ..Target::default() },
+        Target { calls: vec![connect], ports: vec![1..=2, 54_398..=54_400], ..Target::default() },
     ];
     let shapes = [
         (openat, Shape { path: Some(1), dirfd: Some(0), address: None }),
@@ -149,7 +150,8 @@ fn calls_by_path_and_port() {
     ];
     let Some(mut sieve) = load(&Selection { targets, shapes: shapes.into_iter().collect() }) else { return };
     let absolute = format!("cat /etc/hostname {}/missing", dir.display());
-    let mut child = Command::new("/bin/sh").args(["-c", &absolute]).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        Command::new("/bin/sh").args(["-c", &absolute]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // It is the shell's child that is found.
     let call = loop {
         if let Some(event) = sieve.next_event() {
@@ -173,4 +175,31 @@ fn calls_by_path_and_port() {
     let event = wait(&mut sieve, &child);
     assert_eq!((event.mask, event.call.unwrap().port), (2, 54_399));
     assert_eq!(release(&mut child), 1);
+}
+
+#[test]
+fn as_much_as_can_be_asked() {
+    let openat = u32::try_from(libc::SYS_openat).unwrap();
+    let connect = u32::try_from(libc::SYS_connect).unwrap();
+    let target = |index: u32| Target {
+        names: (0..4).map(|at| whole(&format!("rsc-program-{index}-{at}"))).collect(),
+        below: vec![1, index.into()],
+        uids: vec![index, index + 1],
+        cgroup: true,
+        calls: if index.is_multiple_of(3) { vec![] } else { vec![openat, connect, index] },
+        file: (index % 3 == 1).then(|| File {
+            names: (0..4).map(|at| whole(&format!("/{index}/{}{at}", "x".repeat(200)))).collect(),
+            below: vec![2],
+            exactly: vec![3],
+        }),
+        ports: if index % 3 == 2 { vec![1..=2, 54_398..=54_400] } else { vec![] },
+    };
+    let shapes = [
+        (openat, Shape { path: Some(1), dirfd: Some(0), address: None }),
+        (connect, Shape { address: Some(1), ..Shape::default() }),
+    ];
+    let selection = Selection { targets: (0..63).map(target).collect(), shapes: shapes.into_iter().collect() };
+    let begun = std::time::Instant::now();
+    load(&selection);
+    eprintln!("loaded in {:?}", begun.elapsed());
 }
