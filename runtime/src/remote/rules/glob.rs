@@ -43,6 +43,17 @@ enum Piece {
     },
 }
 
+impl Part {
+    /// The characters before the first wildcard, and whether there is none.
+    fn literal(&self) -> (Vec<u8>, bool) {
+        let Part::One(pieces) = self else { return (Vec::new(), false) };
+        let begins: Vec<u8> =
+            pieces.iter().map_while(|piece| if let Piece::Byte(byte) = piece { Some(*byte) } else { None }).collect();
+        let whole = begins.len() == pieces.len();
+        (begins, whole)
+    }
+}
+
 impl Glob {
     /// A pattern from its text, or what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -98,6 +109,23 @@ impl Glob {
         let fixed = self.parts.len() - usize::from(self.is_tree());
         let stars = self.parts.iter().filter(|part| **part == Part::Any).count();
         (stars == usize::from(self.is_tree())).then_some(fixed)
+    }
+
+    /// The components before the first with a wildcard, and, unless there is none, what that one begins with.
+    pub fn beginning(&self) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
+        let mut folders = Vec::new();
+        for part in &self.parts {
+            match part.literal() {
+                (name, true) => folders.push(name),
+                (begins, false) => return (folders, Some(begins)),
+            }
+        }
+        (folders, None)
+    }
+
+    /// What the last component begins with, and whether that is all of it.
+    pub fn last(&self) -> (Vec<u8>, bool) {
+        self.parts.last().map_or((Vec::new(), false), Part::literal)
     }
 
     /// Whether all that `other` matches is surely matched by this one too. May say no where the answer is yes.
@@ -345,6 +373,25 @@ fn pieces_cover(mine: &[Piece], theirs: &[Piece]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn literal_parts() {
+        let of = |text: &str| {
+            let glob = Glob::parse(text).unwrap();
+            let (folders, begins) = glob.beginning();
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            let (last, whole) = glob.last();
+            (folders.into_iter().map(text).collect::<Vec<_>>().join("/"), begins.map(text), text(last), whole)
+        };
+        let is = |folders: &str, begins: Option<&str>, last: &str, whole| {
+            (folders.to_owned(), begins.map(str::to_owned), last.to_owned(), whole)
+        };
+        assert_eq!(of("/usr/bin/git"), is("usr/bin/git", None, "git", true));
+        assert_eq!(of("/usr/bin/py*3"), is("usr/bin", Some("py"), "py", false));
+        assert_eq!(of("/srv/data/**"), is("srv/data", Some(""), "", false));
+        assert_eq!(of("/opt/*/bin/a\\*"), is("opt", Some(""), "a*", true));
+        assert_eq!(of("/"), is("", None, "", false));
+    }
     use proptest::prelude::*;
 
     fn matches(pattern: &str, path: &str) -> bool {

@@ -15,6 +15,7 @@ pub mod explain;
 pub mod glob;
 mod parse;
 mod schema;
+mod watched;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,6 +26,7 @@ pub use calls::{Access, CallSet, Class, PathArg, access_of, class, follows, path
 use condition::Conditions;
 pub use parse::RulesError;
 pub use schema::schema;
+pub use watched::{Watched, address_arg};
 
 /// All rules, in the order in which they are asked.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,7 @@ pub struct Rules {
     concerned: CallSet,
     with_paths: CallSet,
     with_addresses: CallSet,
+    watched: Vec<Watched>,
 }
 
 /// One rule.
@@ -124,7 +127,8 @@ pub enum By {
 impl Rules {
     /// The user's rules. `source` is what messages call the text.
     pub fn parse(text: &str, source: &str) -> Result<Self, RulesError> {
-        parse::file(text, source).map(Self::from_list)
+        let (rules, watched) = parse::file(text, source)?;
+        Ok(Self { watched, ..Self::from_list(rules) })
     }
 
     /// Rules that make each call of a list remote: names, sets like `%file`, `all`, with commas between. Put them behind
@@ -150,9 +154,10 @@ impl Rules {
     /// These, and behind them others.
     #[must_use]
     pub fn then(self, others: Self) -> Self {
-        let mut list = self.list;
+        let (mut list, mut watched) = (self.list, self.watched);
         list.extend(others.list);
-        Self::from_list(list)
+        watched.extend(others.watched);
+        Self { watched, ..Self::from_list(list) }
     }
 
     fn from_list(list: Vec<Rule>) -> Self {
@@ -231,6 +236,11 @@ impl Rules {
     /// Whether it looks at this call's address, and the names known for it.
     pub fn needs_address(&self, nr: u32) -> bool {
         self.with_addresses.contains(nr)
+    }
+
+    /// The processes that `rsc-runtime watch` takes over.
+    pub fn watched(&self) -> &[Watched] {
+        &self.watched
     }
 
     /// A rule by its index.

@@ -13,7 +13,8 @@ use toml::Spanned;
 use super::calls::{self, Access, CallSet};
 use super::condition::{Conditions, Network, parse_ports};
 use super::glob::{Glob, NameGlob};
-use super::{Origin, Rule, Verdict};
+use super::watched::{MAX_WATCHED, RawWatch};
+use super::{Origin, Rule, Verdict, Watched};
 
 /// A file of rules is never larger, in bytes.
 const MAX_TEXT: usize = 1 << 20;
@@ -70,6 +71,8 @@ pub(super) fn read(path: &Path) -> Result<String, RulesError> {
 struct File {
     #[serde(default)]
     rule: Vec<Spanned<RawRule>>,
+    #[serde(default)]
+    watch: Vec<Spanned<RawWatch>>,
 }
 
 /// One `[[rule]]`.
@@ -105,14 +108,20 @@ enum RawAction {
 
 /// One word or a list of them.
 #[derive(Debug)]
-struct Words(Vec<Spanned<String>>);
+pub(super) struct Words(pub(super) Vec<Spanned<String>>);
 
 /// One port, a range of them, or a list of both.
 #[derive(Debug)]
-struct Ports(Vec<Spanned<Port>>);
+pub(super) struct Ports(Vec<Spanned<Port>>);
 
 #[derive(Debug)]
-struct Port(RangeInclusive<u16>);
+pub(super) struct Port(RangeInclusive<u16>);
+
+impl Ports {
+    pub(super) fn ranges(self) -> Vec<RangeInclusive<u16>> {
+        self.0.into_iter().map(|port| port.into_inner().0).collect()
+    }
+}
 
 /// Takes one or several of what can itself tell where it stands.
 struct OneOrMore<T>(&'static str, std::marker::PhantomData<T>);
@@ -204,10 +213,10 @@ impl<'de> Deserialize<'de> for Port {
 }
 
 /// What is wrong, and where.
-type Wrong = (Range<usize>, String);
+pub(super) type Wrong = (Range<usize>, String);
 
-/// The rules of a file.
-pub(super) fn file(text: &str, source: &str) -> Result<Vec<Rule>, RulesError> {
+/// The rules of a file, and the processes that `watch` takes over.
+pub(super) fn file(text: &str, source: &str) -> Result<(Vec<Rule>, Vec<Watched>), RulesError> {
     let refused = |(span, problem): Wrong| {
         let before = text.get(..span.start).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
@@ -228,18 +237,26 @@ pub(super) fn file(text: &str, source: &str) -> Result<Vec<Rule>, RulesError> {
         return Err(refused((one.span(), format!("more than {MAX_RULES} rules; use patterns and lists"))));
     }
     let line = |span: Range<usize>| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1;
-    file.rule
-        .into_iter()
-        .map(|raw| {
-            let span = raw.span();
-            let origin = Origin::File {
-                source: source.to_owned(),
-                line: line(span.clone()),
-                name: raw.as_ref().name.as_ref().map(|name| name.as_ref().clone()),
-            };
-            rule(raw.into_inner(), span, origin).map_err(refused)
-        })
-        .collect()
+    let origin = |span: Range<usize>, name: Option<&Spanned<String>>| Origin::File {
+        source: source.to_owned(),
+        line: line(span),
+        name: name.map(|name| name.as_ref().clone()),
+    };
+    let rule = |raw: Spanned<RawRule>| {
+        let span = raw.span();
+        let origin = origin(span.clone(), raw.as_ref().name.as_ref());
+        rule(raw.into_inner(), span, origin).map_err(refused)
+    };
+    let watch = |raw: Spanned<RawWatch>| {
+        let span = raw.span();
+        let origin = origin(span.clone(), raw.as_ref().name.as_ref());
+        raw.into_inner().checked(span, origin).map_err(refused)
+    };
+    if let Some(one) = file.watch.get(MAX_WATCHED) {
+        return Err(refused((one.span(), format!("more than {MAX_WATCHED} tables [[watch]]; use patterns and lists"))));
+    }
+    let rules = file.rule.into_iter().map(rule).collect::<Result<_, _>>()?;
+    Ok((rules, file.watch.into_iter().map(watch).collect::<Result<_, _>>()?))
 }
 
 fn rule(raw: RawRule, span: Range<usize>, origin: Origin) -> Result<Rule, Wrong> {
@@ -249,7 +266,7 @@ fn rule(raw: RawRule, span: Range<usize>, origin: Origin) -> Result<Rule, Wrong>
         paths: each(raw.path, Glob::parse)?,
         addresses: each(raw.address, Network::parse)?,
         hosts: each(raw.host, NameGlob::parse)?,
-        ports: raw.port.map_or(Vec::new(), |ports| ports.0.into_iter().map(|port| port.into_inner().0).collect()),
+        ports: raw.port.map_or(Vec::new(), Ports::ranges),
         executables: each(raw.executable, Glob::parse)?,
         access: raw.access.map(|access| match access.into_inner() {
             RawAccess::Read => Access::Read,
@@ -337,7 +354,7 @@ fn single(word: &str, set: CallSet) -> Option<u32> {
     if word == "all" || word.starts_with('%') { None } else { set.iter().next() }
 }
 
-fn each<T>(words: Option<Words>, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Wrong> {
+pub(super) fn each<T>(words: Option<Words>, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Wrong> {
     let words = words.map_or(Vec::new(), |words| words.0);
     words.into_iter().map(|word| parse(word.as_ref()).map_err(|problem| (word.span(), problem))).collect()
 }

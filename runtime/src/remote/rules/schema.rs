@@ -23,12 +23,34 @@ pub fn schema() -> Value {
             { "type": "string", "pattern": "^[0-9]+( *- *[0-9]+)?$" }
         ]
     });
+    let syscalls = one_or_more(json!({ "enum": words }), "One of these calls, or of a set.");
+    let watch = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": {
+            "name": { "description": "What messages and the report call it.", "type": "string" },
+            "executable": one_or_more(path.clone(), "The program, as it was called or as it is."),
+            "uid": one_or_more(json!({ "type": "integer", "minimum": 0, "maximum": 4_294_967_295_u32 }), "The real user id."),
+            "cgroup": one_or_more(path.clone(), "The path of a cgroup, as in /proc/PID/cgroup."),
+            "container": one_or_more(json!({ "type": "string" }), "The id of a container; * and ? match."),
+            "syscalls": syscalls.clone(),
+            "path": one_or_more(path.clone(), "The path in a call."),
+            "port": one_or_more(port.clone(), "The port in a call's address.")
+        }
+    });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Rules of rsc: which system calls of a process are carried out by a sentry",
         "type": "object",
         "additionalProperties": false,
         "properties": {
+            "watch": {
+                "description": "A kind of processes that rsc-runtime watch takes over: when they execute a program, or with syscalls, path or port after the first such call.",
+                "type": "array",
+                "maxItems": 63,
+                "items": watch
+            },
             "rule": {
                 "description": "The first rule that matches decides.",
                 "type": "array",
@@ -38,7 +60,7 @@ pub fn schema() -> Value {
                     "additionalProperties": false,
                     "properties": {
                         "name": { "description": "What messages call it.", "type": "string" },
-                        "syscalls": one_or_more(json!({ "enum": words }), "One of these calls, or of a set."),
+                        "syscalls": syscalls.clone(),
                         "path": one_or_more(path.clone(), "The path, absolute and resolved; *, ?, [a-z], and ** for whole components."),
                         "address": one_or_more(json!({ "type": "string" }), "The internet address, or a network like 10.0.0.0/8."),
                         "host": one_or_more(json!({ "type": "string" }), "A name under which the address was looked up; * and ? match."),
@@ -82,13 +104,15 @@ mod tests {
 
     #[test]
     fn has_the_keys_that_are_read() {
-        let problem = Rules::parse("[[rule]]\nnothing = 1", "r").unwrap_err().to_string();
-        let mut read: Vec<&str> = problem.split('`').skip(3).step_by(2).collect();
-        let schema = schema();
-        let mut told: Vec<&String> =
-            schema["properties"]["rule"]["items"]["properties"].as_object().unwrap().keys().collect();
-        read.sort_unstable();
-        told.sort_unstable();
-        assert_eq!(read, told, "{problem}");
+        for table in ["rule", "watch"] {
+            let problem = Rules::parse(&format!("[[{table}]]\nnothing = 1"), "r").unwrap_err().to_string();
+            let mut read: Vec<&str> = problem.split('`').skip(3).step_by(2).collect();
+            let schema = schema();
+            let mut told: Vec<&String> =
+                schema["properties"][table]["items"]["properties"].as_object().unwrap().keys().collect();
+            read.sort_unstable();
+            told.sort_unstable();
+            assert_eq!(read, told, "{problem}");
+        }
     }
 }
