@@ -29,6 +29,8 @@ const UNIFIED: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
 const BESIDE: [&str; 3] = ["memory", "cpu", "cpuacct"];
 /// So many containers of one id can have a cgroup each.
 const NAMES: u32 = 1000;
+/// So often a cgroup is made anew that others have removed meanwhile.
+const RACES: u32 = 100;
 /// A cgroup whose processes were killed may stay busy this long.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -128,10 +130,36 @@ impl Leaf {
     }
 }
 
+/// Told of folders that are about to be made, the deepest of a hierarchy first.
+pub type Note<'a> = &'a mut dyn FnMut(&[PathBuf]);
+
+/// What making `path` in all hierarchies will make.
+fn planned(hierarchies: &Hierarchies, path: &Path) -> Vec<PathBuf> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let points = hierarchies.v1.iter().map(|(_, point)| point).chain(&hierarchies.v2);
+    let mut dirs = Vec::new();
+    for point in points {
+        let leaf = point.join(relative);
+        dirs.extend(beside_of(&leaf));
+        dirs.extend(leaf.ancestors().take_while(|dir| *dir != point).map(Path::to_owned));
+    }
+    dirs.retain(|dir| !dir.exists());
+    dirs
+}
+
+/// The folder for what serves the container with the cgroup `leaf`.
+fn beside_of(leaf: &Path) -> Option<PathBuf> {
+    let mut own = OsString::from("rsc-");
+    own.push(leaf.file_name()?);
+    Some(leaf.parent()?.join(own))
+}
+
 impl Cgroups {
     /// Makes the cgroup `path` in all hierarchies, or takes the one that is there if nothing runs in it. What was made before a
-    /// failure is removed again.
-    pub fn create(hierarchies: &Hierarchies, path: &Path) -> Result<Self, CgroupError> {
+    /// failure is removed again. `note` is told beforehand which folders there will be, those of [`Self::make_beside`] too, so that
+    /// whoever is killed half-way has written them down.
+    pub fn create(hierarchies: &Hierarchies, path: &Path, note: Note<'_>) -> Result<Self, CgroupError> {
+        note(&planned(hierarchies, path));
         let mut cgroups = Self::default();
         let result = cgroups.make_all(hierarchies, path).and_then(|()| cgroups.unused());
         if result.is_err() {
@@ -142,13 +170,14 @@ impl Cgroups {
 
     /// Makes a cgroup of the container's own, `path` or a name that begins so: containers of different state directories may have
     /// the same id, and the end of one must not be that of the other.
-    pub fn create_own(hierarchies: &Hierarchies, path: &Path) -> Result<Self, CgroupError> {
+    pub fn create_own(hierarchies: &Hierarchies, path: &Path, note: Note<'_>) -> Result<Self, CgroupError> {
         let mut tries = 0;
         loop {
             let mut name = path.as_os_str().to_owned();
             if tries > 0 {
                 name.push(format!("-{tries}"));
             }
+            note(&planned(hierarchies, Path::new(&name)));
             let mut cgroups = Self::default();
             let result = cgroups.make_all(hierarchies, Path::new(&name));
             // By identity: one hierarchy may be mounted at two places.
@@ -165,6 +194,22 @@ impl Cgroups {
                 return Err(error(path, "making a cgroup of this container's own")(taken));
             }
         }
+    }
+
+    /// The cgroups at `path` that there are, in whichever hierarchies.
+    pub fn found(hierarchies: &Hierarchies, path: &Path) -> Self {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let escapes = relative.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir));
+        let leaf = |point: &Path, controllers: &[String], unified| {
+            let path = point.join(relative);
+            path.join("cgroup.procs").exists().then(|| Leaf { path, controllers: controllers.to_vec(), unified })
+        };
+        let mut leaves = Vec::new();
+        if !escapes {
+            leaves.extend(hierarchies.v1.iter().filter_map(|(controllers, point)| leaf(point, controllers, false)));
+            leaves.extend(hierarchies.v2.iter().filter_map(|point| leaf(point, &[], true)));
+        }
+        Self { made: Vec::new(), leaves }
     }
 
     /// As runc has it: who shares a cgroup would be frozen, limited and killed together.
@@ -186,8 +231,11 @@ impl Cgroups {
                 if controllers.iter().any(|name| name == "cpuset") {
                     // A new cpuset is empty, and nothing may enter it, until it is told otherwise.
                     for file in ["cpuset.cpus", "cpuset.mems"] {
+                        let empty = fs::read_to_string(child.join(file)).is_ok_and(|own| own.trim().is_empty());
                         let inherited = fs::read_to_string(parent.join(file)).unwrap_or_default();
-                        let _ = fs::write(child.join(file), inherited.trim());
+                        if empty {
+                            let _ = fs::write(child.join(file), inherited.trim());
+                        }
                     }
                 }
             })?;
@@ -206,21 +254,31 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Makes `relative` below `point`. Containers come and go at the same time: a parent may have been made by another one that has
+    /// not prepared it yet, or be removed by its last user.
     fn make(&mut self, point: &Path, relative: &Path, prepare: impl Fn(&Path, &Path)) -> Result<PathBuf, CgroupError> {
-        let mut current = point.to_owned();
-        for part in relative {
-            let next = current.join(part);
-            match fs::create_dir(&next) {
-                Ok(()) => {
-                    self.made.insert(0, next.clone());
-                    prepare(&current, &next);
+        let mut tries = 0;
+        'again: loop {
+            let mut current = point.to_owned();
+            for part in relative {
+                let next = current.join(part);
+                match fs::create_dir(&next) {
+                    Ok(()) => {
+                        self.made.retain(|known| *known != next);
+                        self.made.insert(0, next.clone());
+                    }
+                    Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(problem) if problem.kind() == io::ErrorKind::NotFound && current != point && tries < RACES => {
+                        tries += 1;
+                        continue 'again;
+                    }
+                    Err(problem) => return Err(error(&next, "creating")(problem)),
                 }
-                Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(problem) => return Err(error(&next, "creating")(problem)),
+                prepare(&current, &next);
+                current = next;
             }
-            current = next;
+            return Ok(current);
         }
-        Ok(current)
     }
 
     /// Makes a cgroup beside the container's own for what serves it: `rsc-` and the own one's name. What limits, freezes or kills the
@@ -229,13 +287,7 @@ impl Cgroups {
         let mut beside = Beside::default();
         for leaf in &self.leaves {
             let accounts = leaf.unified || BESIDE.iter().any(|name| leaf.has(name));
-            let (Some(parent), Some(name)) = (leaf.path.parent(), leaf.path.file_name()) else { continue };
-            if !accounts {
-                continue;
-            }
-            let mut own = OsString::from("rsc-");
-            own.push(name);
-            let dir = parent.join(own);
+            let Some(dir) = beside_of(&leaf.path).filter(|_| accounts) else { continue };
             match fs::create_dir(&dir) {
                 // One that was left behind, or that is used by a container of the same name elsewhere: it is nobody's limit.
                 Err(problem) if problem.kind() == io::ErrorKind::AlreadyExists => {}
@@ -461,7 +513,10 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         fs::create_dir(tree.path().join("parent")).unwrap();
         let hierarchies = Hierarchies { v1: vec![(vec!["pids".to_owned()], tree.path().to_owned())], v2: None };
-        let cgroups = Cgroups::create(&hierarchies, Path::new("/parent/a/b")).unwrap();
+        let mut noted = Vec::new();
+        let cgroups =
+            Cgroups::create(&hierarchies, Path::new("/parent/a/b"), &mut |dirs| noted = dirs.to_vec()).unwrap();
+        assert_eq!(noted, ["parent/a/rsc-b", "parent/a/b", "parent/a"].map(|dir| tree.path().join(dir)));
         assert_eq!(cgroups.made(), [tree.path().join("parent/a/b"), tree.path().join("parent/a")]);
         remove(cgroups.made()).unwrap();
         assert!(tree.path().join("parent").exists());
@@ -469,16 +524,32 @@ mod tests {
     }
 
     #[test]
+    fn finds_only_what_is_there() {
+        let tree = tempfile::tempdir().unwrap();
+        let (one, two) = (tree.path().join("one"), tree.path().join("two"));
+        fs::create_dir_all(one.join("shims")).unwrap();
+        fs::create_dir_all(two.join("other")).unwrap();
+        fs::write(one.join("shims/cgroup.procs"), "").unwrap();
+        let v1 = vec![(vec!["pids".to_owned()], one.clone()), (vec!["cpu".to_owned()], two)];
+        let hierarchies = Hierarchies { v1, v2: None };
+        let found = Cgroups::found(&hierarchies, Path::new("/shims"));
+        assert_eq!(found.leaves().iter().map(|leaf| leaf.path.clone()).collect::<Vec<_>>(), [one.join("shims")]);
+        found.join(7).unwrap();
+        assert_eq!(fs::read_to_string(one.join("shims/cgroup.procs")).unwrap(), "7");
+        assert!(Cgroups::found(&hierarchies, Path::new("/../one/shims")).leaves().is_empty());
+    }
+
+    #[test]
     fn no_cgroup_is_shared() {
         let tree = tempfile::tempdir().unwrap();
         let at = |name: &str| tree.path().join(name);
         let hierarchies = Hierarchies { v1: vec![(vec!["pids".to_owned()], tree.path().to_owned())], v2: None };
-        let first = Cgroups::create_own(&hierarchies, Path::new("/a")).unwrap();
-        let second = Cgroups::create_own(&hierarchies, Path::new("/a")).unwrap();
+        let first = Cgroups::create_own(&hierarchies, Path::new("/a"), &mut |_| {}).unwrap();
+        let second = Cgroups::create_own(&hierarchies, Path::new("/a"), &mut |_| {}).unwrap();
         assert_eq!((first.made(), second.made()), ([at("a")].as_slice(), [at("a-1")].as_slice()));
-        Cgroups::create(&hierarchies, Path::new("/a")).unwrap();
+        Cgroups::create(&hierarchies, Path::new("/a"), &mut |_| {}).unwrap();
         fs::write(at("a").join("cgroup.procs"), "1\n2\n").unwrap();
-        let refused = Cgroups::create(&hierarchies, Path::new("/a")).unwrap_err().to_string();
+        let refused = Cgroups::create(&hierarchies, Path::new("/a"), &mut |_| {}).unwrap_err().to_string();
         assert!(refused.contains("not empty: 2 process"), "{refused}");
         assert!(at("a").exists());
     }

@@ -115,4 +115,4 @@ stop containerd; daemon
 step daemon-restart kill-term
 [ -n "$SHIM_TYPE" ] || step task-delete
 [ -z "$SHIM_TYPE" ] || $C t rm c1 >/dev/null 2>&1
-step start-again create-start kill-all delete-force parallel shim-killed nothing-left
+last_steps start-again create-start kill-all delete-force parallel shim-killed nothing-left

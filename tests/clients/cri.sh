@@ -53,4 +53,4 @@ while read -r w n f; do
     echo "$w $n${f:+ $f}"
 done < <(PYTHONPATH=$ROOT/gen "$ROOT/venv/bin/python" -B "$HERE/cri_client.py" "$S" kit "$W" 2>"$W/log/client.log")
 [ $((PASS + FAIL)) -gt 0 ] || { echo "FAIL client: $(tail -n 1 "$W/log/client.log")"; FAIL=1; }
-step nothing-left
+last_steps nothing-left

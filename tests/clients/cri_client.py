@@ -302,6 +302,9 @@ for f in steps:
     name = f.__name__.replace("_", "-")
     if name not in needed and not re.search(only, name):
         continue
+    if f is pod_address and os.environ.get("OVER"):
+        print("skip pod-address: the pod's network is the sentry's", flush=True)
+        continue
     try:
         f()
         passed += 1

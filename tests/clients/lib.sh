@@ -36,7 +36,24 @@ inside() {
     [ -z "${NETNS:-}" ] || ip link set lo up
     PASS=0 FAIL=0 D=$W/d; mkdir -p "$D" "$W/bin"; chmod 777 "$D"
     printf '#!/bin/sh\nexec %q "$@"\n' "$RT" >"$W/bin/runc"; chmod 755 "$W/bin/runc" # the clients' default name
+    case ${OVER:-} in '') ;; tcp) over_tcp ;; *) die "OVER=tcp, or nothing" ;; esac
 }
+
+# OVER=tcp: the containers' kernel is a sentry on TCP, which serves the images' own roots: the host's configuration names it, for
+# daemons hand on nothing but PATH and HOME. The /etc that it is in is this run's alone.
+over_tcp() {
+    SENTRY_AT=tcp://127.0.0.1:$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])')
+    mkdir -p "$W/etc/new" "$W/etc/work"
+    mount -t overlay -o "lowerdir=/etc,upperdir=$W/etc/new,workdir=$W/etc/work" overlay /etc || die "no overlay on /etc"
+    mkdir -p /etc/rsc; head -c 24 /dev/urandom | base64 >/etc/rsc/token; sed 's/$/ nodes/' /etc/rsc/token >/etc/rsc/tokens
+    printf 'sentry = "%s"\ntoken-file = "/etc/rsc/token"\n' "$SENTRY_AT" >/etc/rsc/config.toml
+    chmod 755 /etc/rsc; chmod 644 /etc/rsc/config.toml; chmod "${TOKEN_MODE:-600}" /etc/rsc/token; chmod 600 /etc/rsc/tokens
+    start sentry "(exec 3<>/dev/tcp/127.0.0.1/${SENTRY_AT##*:})" "${RT%/*}/sentry" serve --tcp "${SENTRY_AT#tcp://}" --token-file /etc/rsc/tokens
+}
+served_over_tcp() { grep -a 'calls of a session' "$W/log/sentry.log"; }
+no_session_left() { soon sessions_gone; }
+sessions_gone() { eq "$("${RT%/*}/sentry" ps --format json --token-file /etc/rsc/token "$SENTRY_AT")" '[]'; }
+last_steps() { step "$@"; [ -z "${OVER:-}" ] || step served-over-tcp no-session-left; }
 
 # step NAME...: run the function NAME (dashes as underscores) of each; ONLY=REGEX picks some; PREFIX goes before the names shown.
 step() {

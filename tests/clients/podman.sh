@@ -1,6 +1,7 @@
 #!/bin/bash
 # [RT=]podman.sh [RUNTIME]: an OCI runtime under podman and conmon, rootful and then rootless (MODE=rootful|rootless|both).
 . "$(dirname "$0")/lib.sh"
+TOKEN_MODE=644 # OVER=tcp: for the ordinary user too
 enter "$@"
 PATH=$W/bin:${RT%/*}:/usr/sbin:/usr/bin:/sbin:/bin I=localhost/bb:1
 command -v podman >/dev/null || die "no podman: tests/setup clients"
@@ -119,3 +120,4 @@ if [ "${MODE:-both}" != rootful ]; then # the user exists only in this mount nam
     for i in bb pause; do $P load -i "$ROOT/$i.tar" >>"$W/log/load.log" 2>&1; done
     step $common $pods $late
 fi
+last_steps

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rsc_oci::cgroups::{Beside, Cgroups, Hierarchies};
 use rsc_oci::publish::Publication;
@@ -209,10 +209,17 @@ fn make_cgroups(
     let asked = linux.and_then(|linux| linux.cgroups_path().clone()).filter(|path| !path.as_os_str().is_empty());
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let hierarchies = Hierarchies::detect().needed(resources);
-    let made = match &asked {
-        Some(path) => Cgroups::create(&hierarchies, path),
-        None => Cgroups::create_own(&hierarchies, &Path::new("/").join(record.id.as_str())),
+    let own = Path::new("/").join(record.id.as_str());
+    let mut noted = Ok(());
+    let mut note = |dirs: &[PathBuf]| {
+        record.cgroups = dirs.to_vec();
+        noted = locked.save(record);
     };
+    let made = match &asked {
+        Some(path) => Cgroups::create(&hierarchies, path, &mut note),
+        None => Cgroups::create_own(&hierarchies, &own, &mut note),
+    };
+    noted?;
     let cgroups = match made {
         Ok(cgroups) => cgroups,
         // As with runc, a user without privileges has a cgroup only where one can be made.
