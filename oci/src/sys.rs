@@ -55,6 +55,44 @@ pub(crate) fn wait_any() -> Option<(i32, u32)> {
     }
 }
 
+/// Has the command killed when the thread that starts it ends, whatever way that goes.
+pub(crate) fn die_with_us(command: &mut Command) {
+    let us = nix::unistd::getpid();
+    let bind = move || {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        // Whoever ended before that is not noticed.
+        if nix::unistd::getppid() == us { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    };
+    // SAFETY: prctl(2) and getppid(2) alone, which allocate nothing and take no lock.
+    unsafe { command.pre_exec(bind) };
+}
+
+const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
+const LOOP_CONFIGURE: libc::Ioctl = 0x4c0a;
+const LO_FLAGS_READ_ONLY: u32 = 1;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+/// `struct loop_config` of linux/loop.h: the descriptor and block size at its beginning, and `lo_flags` of its `loop_info64`.
+const LOOP_CONFIG_SIZE: usize = 304;
+const LOOP_CONFIG_FLAGS: usize = 8 + 52;
+
+/// The number of a loop device that is free at the moment.
+pub(crate) fn free_loop_device(control: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: no pointers.
+    let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+    u32::try_from(number).map_err(|_| io::Error::last_os_error())
+}
+
+/// Puts a file behind a loop device, which gives it up by itself when nobody uses it any more. EBUSY: it was not free.
+pub(crate) fn set_loop_device(device: BorrowedFd<'_>, file: BorrowedFd<'_>, read_only: bool) -> io::Result<()> {
+    let mut config = [0u8; LOOP_CONFIG_SIZE];
+    let flags = LO_FLAGS_AUTOCLEAR | if read_only { LO_FLAGS_READ_ONLY } else { 0 };
+    config[..4].copy_from_slice(&file.as_raw_fd().to_ne_bytes());
+    config[LOOP_CONFIG_FLAGS..LOOP_CONFIG_FLAGS + 4].copy_from_slice(&flags.to_ne_bytes());
+    // SAFETY: the kernel reads one `loop_config`, which is as long as this array.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, config.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sets the size of a terminal, in rows and columns.
 pub(crate) fn set_window_size(terminal: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
     let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

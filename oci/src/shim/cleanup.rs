@@ -26,6 +26,8 @@ pub(super) fn delete(flags: &Flags) -> Result<(), ShimError> {
         None => std::env::current_dir().map_err(ShimError::io("finding the working directory"))?,
     };
     let runtime = Runtime::new(Options::load(&bundle), &flags.namespace, &bundle);
+    // First: containerd gives us a few seconds, and nobody else knows of it.
+    start::remove_dead_socket(&bundle);
     let what = || "running the OCI runtime";
     // Its words are for containerd's log; the answer alone is for standard output.
     let mut command = runtime.command();
@@ -35,7 +37,6 @@ pub(super) fn delete(flags: &Flags) -> Result<(), ShimError> {
         return Err(ShimError::Runtime { command: "delete", message });
     }
     rootfs::unmount_all(&bundle.join("rootfs"));
-    start::remove_dead_socket(&bundle);
     let pid: PathBuf = bundle.join("init.pid");
     let pid = std::fs::read_to_string(pid).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let exited_at = MessageField::some(timestamp(SystemTime::now()));

@@ -11,6 +11,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::error::{Doing as _, ShimError};
 use super::options::Options;
 use super::reaper::Reaper;
+use super::stdio::Owner;
 
 /// The default program.
 const PROGRAM: &str = "rsc-runtime";
@@ -43,6 +44,11 @@ impl Runtime {
     /// The runtime's state directory.
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whose the FIFOs of standard output are to be.
+    pub(super) fn owner(&self) -> Owner {
+        Owner { uid: self.options.io_uid, gid: self.options.io_gid }
     }
 
     fn log(&self) -> PathBuf {
@@ -92,6 +98,10 @@ impl Runtime {
         command.arg(name).args(args);
         let [stdin, stdout, stderr] = stdio.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
         command.stdin(stdin).stdout(stdout).stderr(stderr);
+        if name != "delete" {
+            // Were it to go on after our end, it could make what our clean-up has just looked for in vain.
+            crate::sys::die_with_us(&mut command);
+        }
         // What an earlier command has written is not this one's.
         let before = fs::metadata(self.log()).map_or(0, |log| log.len());
         let child = command.spawn().map_err(ShimError::io(format!("starting {}", self.program.display())))?;

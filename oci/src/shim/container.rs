@@ -129,9 +129,10 @@ impl Container {
         args: &[&OsStr],
         pid_file: &Path,
     ) -> Result<(), ShimError> {
-        let (stdios, mut held) = stdio::open(&process.names, &self.common.namespace, self.id.as_str())?;
+        let (stdios, mut held) =
+            stdio::open(&process.names, &self.common.namespace, self.id.as_str(), self.runtime.owner())?;
         let watch = self.common.reaper.watch();
-        let socket = if process.names.terminal { Some(ConsoleSocket::new()?) } else { None };
+        let socket = if process.names.terminal { Some(ConsoleSocket::new(&self.bundle)?) } else { None };
         let socket_path = socket.as_ref().map(ConsoleSocket::path);
         let mut line = args.to_vec();
         line.extend([OsStr::new("--pid-file"), pid_file.as_os_str()]);
@@ -225,6 +226,11 @@ impl Container {
         while !matches!(self.init.phase(), Phase::Stopped(_)) && open.rings().await {
             self.look_for_kills(&watch);
         }
+    }
+
+    /// The init.
+    pub(super) fn init(&self) -> &Process {
+        &self.init
     }
 
     /// The init (an empty `exec`) or another process.

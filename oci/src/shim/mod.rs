@@ -7,6 +7,7 @@ mod container;
 mod error;
 mod events;
 mod flags;
+mod loops;
 mod metrics;
 mod oom;
 mod options;

@@ -2,6 +2,7 @@
 //! CRI plugin hands to runtimes which it doesn't know (`runtimeoptions.v1.Options`): that is rsc's configuration.
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use containerd_shim_protos::protobuf::{CodedInputStream, Message as _, well_known_types::any::Any};
@@ -14,6 +15,8 @@ use super::error::{Doing as _, ShimError};
 const FILE: &str = "rsc-options.json";
 /// File of a container's folder for a configuration that came as text.
 const CONFIG: &str = "rsc-config.toml";
+/// They are never larger.
+const MAX_OPTIONS: u64 = 1 << 20;
 
 /// How the OCI runtime is to be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +32,12 @@ pub(super) struct Options {
     pub(super) no_pivot_root: bool,
     /// `NoNewKeyring`.
     pub(super) no_new_keyring: bool,
+    /// `IoUid`: whose the FIFOs of standard output are to be.
+    pub(super) io_uid: u32,
+    /// `IoGid`.
+    pub(super) io_gid: u32,
+    /// `ShimCgroup`: one that exists, for the shim itself.
+    pub(super) shim_cgroup: Option<PathBuf>,
     /// Configuration file for the runtime.
     pub(super) config: Option<PathBuf>,
 }
@@ -46,8 +55,9 @@ impl Options {
         match any.type_url.rsplit('/').next().unwrap_or_default() {
             "containerd.runc.v1.Options" => {
                 let given = RuncOptions::parse_from_bytes(&any.value).map_err(|error| invalid(error.to_string()))?;
-                if !given.shim_cgroup.is_empty() {
-                    return Err(ShimError::Unsupported("option ShimCgroup (leave it out)".to_owned()));
+                if !given.task_api_address.is_empty() {
+                    // It tells containerd where another shim serves; a container's own has no use for it, runc's neither.
+                    tracing::info!("option TaskApiAddress is not for this shim");
                 }
                 Ok(Self {
                     binary: set(given.binary_name),
@@ -55,6 +65,9 @@ impl Options {
                     systemd_cgroup: given.systemd_cgroup,
                     no_pivot_root: given.no_pivot_root,
                     no_new_keyring: given.no_new_keyring,
+                    io_uid: given.io_uid,
+                    io_gid: given.io_gid,
+                    shim_cgroup: set(given.shim_cgroup),
                     config: None,
                 })
             }
@@ -72,6 +85,15 @@ impl Options {
             }
             _ => Err(invalid("not known; use those of runc, or ConfigPath".to_owned())),
         }
+    }
+
+    /// Those that containerd hands to `start` on its standard input, as an `Any`; a person has none.
+    pub(super) fn read(input: impl io::Read) -> Result<Self, ShimError> {
+        let mut bytes = Vec::new();
+        input.take(MAX_OPTIONS).read_to_end(&mut bytes).doing("reading options from standard input")?;
+        let any = Any::parse_from_bytes(&bytes).ok().filter(|any| any.type_url.ends_with("containerd.runc.v1.Options"));
+        // What is no options of runc's is looked at by `create`.
+        any.map_or_else(|| Ok(Self::default()), |any| Self::parse(Some(&any), Path::new("")))
     }
 
     /// Keeps them for [`Options::load`].
@@ -117,10 +139,14 @@ mod tests {
 
     #[test]
     fn those_of_runc() {
-        let given = RuncOptions { binary_name: "rt".to_owned(), systemd_cgroup: true, ..RuncOptions::default() };
+        let mut given = RuncOptions { binary_name: "rt".to_owned(), systemd_cgroup: true, ..RuncOptions::default() };
+        (given.io_uid, given.io_gid, given.shim_cgroup) = (7, 8, "/shims".to_owned());
         let any = any("containerd.runc.v1.Options", given.write_to_bytes().unwrap());
         let options = Options::parse(Some(&any), Path::new("/none")).unwrap();
-        assert_eq!(options, Options { binary: Some("rt".into()), systemd_cgroup: true, ..Options::default() });
+        let expected = Options { binary: Some("rt".into()), systemd_cgroup: true, ..Options::default() };
+        assert_eq!(options, Options { io_uid: 7, io_gid: 8, shim_cgroup: Some("/shims".into()), ..expected });
+        assert_eq!(Options::read(any.write_to_bytes().unwrap().as_slice()).unwrap(), options);
+        assert_eq!(Options::read(&b"noise"[..]).unwrap(), Options::default());
         let dir = tempfile::tempdir().unwrap();
         options.save(dir.path()).unwrap();
         assert_eq!(Options::load(dir.path()), options);

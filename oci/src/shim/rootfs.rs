@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::error::ShimError;
+use super::loops;
 
 /// What mount(2) takes as data, less its end.
 const PAGE: usize = 4095;
@@ -56,6 +57,8 @@ struct Plan {
     flags: MsFlags,
     propagation: MsFlags,
     data: Vec<String>,
+    /// The source is a file, and a loop device to be put before it.
+    looped: bool,
 }
 
 /// What an option sets and clears.
@@ -113,6 +116,7 @@ impl Plan {
             flags: MsFlags::empty(),
             propagation: MsFlags::empty(),
             data: Vec::new(),
+            looped: false,
         };
         if plan.kind == "bind" || plan.kind == "rbind" {
             plan.flags |= MsFlags::MS_BIND;
@@ -125,8 +129,10 @@ impl Plan {
                 plan.flags = (plan.flags | set) - clear;
             } else if let Some(way) = propagation(option) {
                 plan.propagation |= way;
-            } else if option == "loop" || option.starts_with("loop=") {
-                return Err(ShimError::Unsupported(format!("a root of type {} from a loop device", plan.kind)));
+            } else if option == "loop" {
+                plan.looped = true;
+            } else if option.starts_with("loop=") {
+                return Err(ShimError::Unsupported(format!("root: mount option {option} (use loop)")));
             } else if !option.starts_with("X-containerd.") && !option.starts_with("x-containerd.") {
                 plan.data.push(option.clone());
             }
@@ -156,7 +162,10 @@ impl Plan {
         if data.len() > PAGE {
             return Err(Errno::E2BIG.into());
         }
-        let (source, kind) = (Some(self.source.as_str()), Some(self.kind.as_str()));
+        // Held until it is mounted: without a user it would be free again.
+        let device = if self.looped { Some(loops::attach(&self.source, read_only(self))?) } else { None };
+        let source = device.as_ref().map_or(self.source.as_str(), |device| device.name.as_str());
+        let (source, kind) = (Some(source), Some(self.kind.as_str()));
         let bind = self.flags.contains(MsFlags::MS_BIND);
         let data = (!data.is_empty()).then_some(data.as_str());
         mount(source, &self.target, kind, self.flags, if bind { None } else { data })?;
@@ -193,6 +202,10 @@ fn shorten(option: &str, folder: &Path) -> String {
         rest.filter(|rest| !rest.is_empty()).unwrap_or(layer)
     });
     format!("lowerdir={}", short.collect::<Vec<_>>().join(":"))
+}
+
+fn read_only(plan: &Plan) -> bool {
+    plan.flags.contains(MsFlags::MS_RDONLY)
 }
 
 /// `target`, or a place below it.

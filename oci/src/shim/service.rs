@@ -28,13 +28,15 @@ type Answer<T> = ttrpc::Result<T>;
 pub(super) struct Service {
     common: Common,
     containers: Arc<Mutex<HashMap<String, Option<Arc<Container>>>>>,
+    /// Rings when one that was being made is there, or failed.
+    made: Arc<Notify>,
     done: Arc<Notify>,
 }
 
 impl Service {
     /// None yet. `done` is notified when containerd has no more use for the shim.
     pub(super) fn new(common: Common, done: Arc<Notify>) -> Self {
-        Self { common, containers: Arc::default(), done }
+        Self { common, containers: Arc::default(), made: Arc::default(), done }
     }
 
     /// Whether there is no container.
@@ -42,9 +44,20 @@ impl Service {
         lock(&self.containers).is_empty()
     }
 
-    fn container(&self, id: &str) -> Result<Arc<Container>, ShimError> {
-        let found = lock(&self.containers).get(id).cloned().flatten();
-        found.ok_or_else(|| ShimError::NotFound(format!("container {id}")))
+    /// One that is being made is waited for: a containerd that was restarted meanwhile would else take it for one that never came
+    /// to be, and forget it.
+    async fn container(&self, id: &str) -> Result<Arc<Container>, ShimError> {
+        let mut made = std::pin::pin!(self.made.notified());
+        loop {
+            made.as_mut().enable();
+            let found = lock(&self.containers).get(id).cloned();
+            match found {
+                Some(Some(container)) => return Ok(container),
+                Some(None) => made.as_mut().await,
+                None => return Err(ShimError::NotFound(format!("container {id}"))),
+            }
+            made.set(self.made.notified());
+        }
     }
 
     async fn make(&self, request: api::CreateTaskRequest) -> Result<u32, ShimError> {
@@ -54,17 +67,17 @@ impl Service {
         }
         // The name is taken from now on.
         lock(&self.containers).insert(id.clone(), None);
-        match Container::create(self.common.clone(), &request).await {
-            Ok(container) => {
-                let pid = container.process("")?.pid();
-                lock(&self.containers).insert(id, Some(container));
-                Ok(pid)
-            }
-            Err(error) => {
-                lock(&self.containers).remove(&id);
-                Err(error)
-            }
+        let made = Container::create(self.common.clone(), &request).await;
+        let pid = made.map(|container| {
+            let pid = container.init().pid();
+            lock(&self.containers).insert(id.clone(), Some(container));
+            pid
+        });
+        if pid.is_err() {
+            lock(&self.containers).remove(&id);
         }
+        self.made.notify_waiters();
+        pid
     }
 }
 
@@ -89,13 +102,13 @@ impl Task for Service {
     }
 
     async fn start(&self, _: &TtrpcContext, request: api::StartRequest) -> Answer<api::StartResponse> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         let pid = whole(async move { container.start(&request.exec_id).await }).await?;
         Ok(api::StartResponse { pid, ..Default::default() })
     }
 
     async fn delete(&self, _: &TtrpcContext, request: api::DeleteRequest) -> Answer<api::DeleteResponse> {
-        let (this, container) = (self.clone(), self.container(&request.id)?);
+        let (this, container) = (self.clone(), self.container(&request.id).await?);
         let (pid, exit) = whole(async move {
             let deleted = container.delete(&request.exec_id).await?;
             if request.exec_id.is_empty() {
@@ -109,7 +122,7 @@ impl Task for Service {
     }
 
     async fn state(&self, _: &TtrpcContext, request: api::StateRequest) -> Answer<api::StateResponse> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         let process = container.process(&request.exec_id)?;
         let phase = process.phase();
         let status = match phase {
@@ -143,7 +156,7 @@ impl Task for Service {
             let value = details.write_to_bytes().unwrap_or_default();
             Any { type_url: "containerd.runc.v1.ProcessDetails".to_owned(), value, ..Default::default() }
         };
-        let processes = self.container(&request.id)?.pids().into_iter().map(|(pid, exec)| {
+        let processes = self.container(&request.id).await?.pids().into_iter().map(|(pid, exec)| {
             let info = exec.map(details).map_or_else(MessageField::none, MessageField::some);
             api::ProcessInfo { pid, info, ..Default::default() }
         });
@@ -151,12 +164,12 @@ impl Task for Service {
     }
 
     async fn pause(&self, _: &TtrpcContext, request: api::PauseRequest) -> Answer<api::Empty> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         whole(async move { container.pause(true).await }).await.map(|()| empty())
     }
 
     async fn resume(&self, _: &TtrpcContext, request: api::ResumeRequest) -> Answer<api::Empty> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         whole(async move { container.pause(false).await }).await.map(|()| empty())
     }
 
@@ -165,7 +178,7 @@ impl Task for Service {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> Answer<api::Empty> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         whole(async move { container.kill(&request.exec_id, request.signal, request.all).await })
             .await
             .map(|()| empty())
@@ -175,17 +188,17 @@ impl Task for Service {
         let names =
             Names { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, terminal: request.terminal };
         let spec = request.spec.into_option().unwrap_or_default().value;
-        self.container(&request.id)?.exec(&request.exec_id, names, spec)?;
+        self.container(&request.id).await?.exec(&request.exec_id, names, spec)?;
         Ok(empty())
     }
 
     async fn resize_pty(&self, _: &TtrpcContext, request: api::ResizePtyRequest) -> Answer<api::Empty> {
-        self.container(&request.id)?.process(&request.exec_id)?.resize(request.height, request.width)?;
+        self.container(&request.id).await?.process(&request.exec_id)?.resize(request.height, request.width)?;
         Ok(empty())
     }
 
     async fn close_io(&self, _: &TtrpcContext, request: api::CloseIORequest) -> Answer<api::Empty> {
-        let process = self.container(&request.id)?.process(&request.exec_id)?;
+        let process = self.container(&request.id).await?.process(&request.exec_id)?;
         if request.stdin {
             process.close_input();
         }
@@ -193,25 +206,25 @@ impl Task for Service {
     }
 
     async fn update(&self, _: &TtrpcContext, request: api::UpdateTaskRequest) -> Answer<api::Empty> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         let resources = request.resources.into_option().unwrap_or_default().value;
         whole(async move { container.update(&resources).await }).await.map(|()| empty())
     }
 
     async fn wait(&self, _: &TtrpcContext, request: api::WaitRequest) -> Answer<api::WaitResponse> {
-        let process = self.container(&request.id)?.process(&request.exec_id)?;
+        let process = self.container(&request.id).await?.process(&request.exec_id)?;
         let exit = process.wait().await;
         let exited_at = MessageField::some(timestamp(exit.at));
         Ok(api::WaitResponse { exit_status: exit.status, exited_at, ..Default::default() })
     }
 
     async fn stats(&self, _: &TtrpcContext, request: api::StatsRequest) -> Answer<api::StatsResponse> {
-        let stats = MessageField::some(self.container(&request.id)?.metrics()?);
+        let stats = MessageField::some(self.container(&request.id).await?.metrics()?);
         Ok(api::StatsResponse { stats, ..Default::default() })
     }
 
     async fn connect(&self, _: &TtrpcContext, request: api::ConnectRequest) -> Answer<api::ConnectResponse> {
-        let task_pid = self.container(&request.id).and_then(|container| Ok(container.process("")?.pid())).unwrap_or(0);
+        let task_pid = self.container(&request.id).await.map_or(0, |container| container.init().pid());
         Ok(api::ConnectResponse { shim_pid: std::process::id(), task_pid, ..Default::default() })
     }
 

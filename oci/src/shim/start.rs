@@ -1,7 +1,7 @@
 //! `start`: finds the shim of the container's pod or starts one, and says where it listens.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use super::error::{Doing as _, ShimError};
 use super::flags::Flags;
+use super::options::Options;
+use crate::cgroups::{Cgroups, Hierarchies};
 
 /// Where containerd's own shims listen too.
 const SOCKETS: &str = "/run/containerd/s";
@@ -29,8 +31,11 @@ pub(super) fn start(flags: &Flags) -> Result<(), ShimError> {
     let group = group(Path::new("config.json")).unwrap_or_else(|| flags.id.clone());
     let path = socket_path(&flags.address, &flags.namespace, &group);
     let address = format!("unix://{}", path.display());
+    let stdin = io::stdin().lock();
+    let options = if stdin.is_terminal() { Options::default() } else { Options::read(stdin)? };
+    let cgroup = options.shim_cgroup.as_deref().map(cgroup).transpose()?;
     if let Some(listener) = listen(&path)? {
-        let pid = spawn(flags, listener)?;
+        let pid = spawn(flags, listener, cgroup.as_ref()).inspect_err(|_| drop(fs::remove_file(&path)))?;
         adjust_score(pid);
     }
     let what = || "telling containerd the address";
@@ -78,7 +83,16 @@ fn listen(path: &Path) -> Result<Option<UnixListener>, ShimError> {
     Err(ShimError::io(what())(io::Error::from(io::ErrorKind::AddrInUse)))
 }
 
-fn spawn(flags: &Flags, listener: UnixListener) -> Result<u32, ShimError> {
+/// The cgroup that option `ShimCgroup` names, in the hierarchies that have it. As with runc's shim it must exist.
+fn cgroup(path: &Path) -> Result<Cgroups, ShimError> {
+    let found = Cgroups::found(&Hierarchies::detect().needed(None), path);
+    if found.leaves().is_empty() {
+        return Err(ShimError::Invalid(format!("option ShimCgroup: there is no cgroup {}", path.display())));
+    }
+    Ok(found)
+}
+
+fn spawn(flags: &Flags, listener: UnixListener, cgroup: Option<&Cgroups>) -> Result<u32, ShimError> {
     let what = || "starting the shim";
     let mut command = Command::new(std::env::current_exe().doing(what())?);
     command.args(["-namespace", &flags.namespace, "-id", &flags.id, "-address", &flags.address]);
@@ -86,7 +100,14 @@ fn spawn(flags: &Flags, listener: UnixListener) -> Result<u32, ShimError> {
         command.arg("-debug");
     }
     command.stdin(OwnedFd::from(listener)).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    Ok(command.spawn().doing(what())?.id())
+    let mut child = command.spawn().doing(what())?;
+    let joined = cgroup.map_or(Ok(()), |cgroup| cgroup.join(i32::try_from(child.id()).unwrap_or(-1)));
+    if let Err(error) = joined {
+        // It may have ended by itself.
+        let _ = child.kill();
+        return Err(ShimError::io("option ShimCgroup")(io::Error::other(error)));
+    }
+    Ok(child.id())
 }
 
 /// As runc's shim: rather this process than containerd, if one must go.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Gid, Pid, Uid, pipe2};
 
 use super::command::Stdios;
 use super::error::{Doing as _, ShimError};
@@ -34,6 +34,25 @@ pub(super) struct Names {
     pub(super) stderr: String,
     /// All three are a terminal.
     pub(super) terminal: bool,
+}
+
+/// Who is to own the process's FIFOs, so that a program without privileges may open its `/dev/stdout` again. 0: as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// A user of this machine.
+    pub(super) uid: u32,
+    /// A group of it.
+    pub(super) gid: u32,
+}
+
+impl Owner {
+    fn take(self, fifo: &OwnedFd, path: &Path) -> Result<(), ShimError> {
+        if self == Self::default() {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        nix::unistd::fchown(fifo, Some(uid), Some(gid)).doing(format!("giving {} its owner", path.display()))
+    }
 }
 
 /// What the shim itself holds while the process lives.
@@ -123,12 +142,15 @@ fn unescape(text: &str) -> String {
 }
 
 /// Opens what `names` says: the process's ends, and what is to be held. With a terminal all three are for its relay.
-pub(super) fn open(names: &Names, namespace: &str, id: &str) -> Result<(Stdios, Held), ShimError> {
+pub(super) fn open(names: &Names, namespace: &str, id: &str, owner: Owner) -> Result<(Stdios, Held), ShimError> {
     let mut held = Held::default();
     let stdin = match Target::parse(&names.stdin)? {
         Target::Nothing => None,
         Target::Fifo(path) => {
             let reader = fifo(&path, OFlag::O_RDONLY, names.terminal)?;
+            if !names.terminal {
+                owner.take(&reader, &path)?;
+            }
             held.input = Some(fifo(&path, OFlag::O_WRONLY, true)?);
             Some(reader)
         }
@@ -139,7 +161,11 @@ pub(super) fn open(names: &Names, namespace: &str, id: &str) -> Result<(Stdios, 
             Target::Nothing => Ok(None),
             Target::Fifo(path) => {
                 held.others.push(fifo(&path, OFlag::O_RDONLY, true)?);
-                fifo(&path, OFlag::O_WRONLY, names.terminal).map(Some)
+                let end = fifo(&path, OFlag::O_WRONLY, names.terminal)?;
+                if !names.terminal {
+                    owner.take(&end, &path)?;
+                }
+                Ok(Some(end))
             }
             Target::File(path) => append(&path).map(Some),
             Target::Program(..) => Err(ShimError::Invalid(format!("{name:?} for one stream alone"))),
@@ -240,15 +266,19 @@ mod tests {
             nix::unistd::mkfifo(Path::new(&path(name)), mode).unwrap();
         }
         let names = Names { stdin: path("in"), stdout: path("out"), ..Names::default() };
-        let ([stdin, stdout, stderr], mut held) = open(&names, "n", "i").unwrap();
+        let ([stdin, stdout, stderr], mut held) = open(&names, "n", "i", Owner { uid: 0, gid: 7 }).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            use std::os::unix::fs::MetadataExt as _;
+            assert_eq!(["in", "out"].map(|name| fs::metadata(path(name)).unwrap().gid()), [7, 7]);
+        }
         assert!(stderr.is_none());
         // No reader but the one held, and no SIGPIPE.
         nix::unistd::write(stdout.unwrap(), b"x").unwrap();
         held.close_input();
         assert_eq!(nix::unistd::read(stdin.unwrap(), &mut [0]), Ok(0));
         let file = Names { stdout: path("in/none"), ..Names::default() };
-        assert!(open(&file, "n", "i").is_err());
+        assert!(open(&file, "n", "i", Owner::default()).is_err());
         fs::write(dir.path().join("plain"), "").unwrap();
-        assert!(open(&Names { stdout: path("plain"), ..Names::default() }, "n", "i").is_err());
+        assert!(open(&Names { stdout: path("plain"), ..Names::default() }, "n", "i", Owner::default()).is_err());
     }
 }

@@ -3,12 +3,13 @@
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,30 +20,33 @@ use super::error::{Doing as _, ShimError};
 /// Bytes relayed at once.
 const CHUNK: usize = 32 << 10;
 
-/// A socket for one master, in a folder of its own; a container's folder may have too long a path.
+/// A socket for one master, in the container's folder, with which it goes if nobody else removes it. That folder may have too long a
+/// path for a socket's address; the runtime, which works in it, gets a relative one.
 #[derive(Debug)]
 pub(super) struct ConsoleSocket {
     listener: UnixListener,
     folder: PathBuf,
+    name: String,
 }
 
 impl ConsoleSocket {
-    /// Makes it.
-    pub(super) fn new() -> Result<Self, ShimError> {
+    /// Makes it in `folder`.
+    pub(super) fn new(folder: &Path) -> Result<Self, ShimError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let what = || "making a console socket";
-        let folder = nix::unistd::mkdtemp(&std::env::temp_dir().join("rsc-pty-XXXXXX")).doing(what())?;
-        match UnixListener::bind(folder.join("s")) {
-            Ok(listener) => Ok(Self { listener, folder }),
-            Err(error) => {
-                let _ = std::fs::remove_dir(&folder);
-                Err(ShimError::io(what())(error))
-            }
-        }
+        let name = format!("pty.{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mode = nix::sys::stat::Mode::empty();
+        let held = open(folder, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, mode).doing(what())?;
+        let short = PathBuf::from(format!("/proc/self/fd/{}/{name}", held.as_raw_fd()));
+        // Of an earlier shim.
+        let _ = std::fs::remove_file(&short);
+        let listener = UnixListener::bind(short).doing(what())?;
+        Ok(Self { listener, folder: folder.to_owned(), name })
     }
 
-    /// For the runtime's command line.
+    /// For the runtime's command line, which is run in the folder.
     pub(super) fn path(&self) -> PathBuf {
-        self.folder.join("s")
+        PathBuf::from(&self.name)
     }
 
     /// The master that the runtime, which has ended well, has sent.
@@ -66,8 +70,7 @@ impl ConsoleSocket {
 
 impl Drop for ConsoleSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.path());
-        let _ = std::fs::remove_dir(&self.folder);
+        let _ = std::fs::remove_file(self.folder.join(&self.name));
     }
 }
 
@@ -208,13 +211,18 @@ mod tests {
 
     #[test]
     fn nothing_sent_is_an_error_and_nothing_stays() {
-        let socket = ConsoleSocket::new().unwrap();
-        let path = socket.path();
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("long".repeat(40));
+        std::fs::create_dir(&folder).unwrap();
+        let socket = ConsoleSocket::new(&folder).unwrap();
+        let path = folder.join(socket.path());
+        let short = std::fs::File::open(&folder).unwrap();
         assert!(socket.receive().is_err());
-        let mut stream = UnixStream::connect(&path).unwrap();
+        let at = format!("/proc/self/fd/{}/{}", short.as_raw_fd(), socket.path().display());
+        let mut stream = UnixStream::connect(at).unwrap();
         stream.write_all(b"x").unwrap();
         assert!(socket.receive().is_err());
         drop(socket);
-        assert!(!path.parent().unwrap().exists());
+        assert!(!path.exists());
     }
 }
