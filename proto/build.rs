@@ -4,7 +4,7 @@
 mod table;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["proto/session.proto", "proto/control.proto"];
+    let files = ["proto/session.proto", "proto/control.proto", "proto/broker.proto"];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;

@@ -1,0 +1,214 @@
+//! A call that is asked about: what it brings along goes to the broker, and what comes back is done.
+//!
+//! Signals are blocked from the question to the end of the call, as handlers must not find the connection in use. Those that come
+//! meanwhile interrupt the call there, and their handlers run when it has its result, just as in the kernel.
+
+use std::cell::RefCell;
+
+use rsc_proto::table::marshal::{self, Gathered};
+use rsc_proto::table::nr;
+use rsc_proto::v1::{
+    BrokerAnswer, BrokerCall, BrokerDone, BrokerHere, BrokerInterrupt, BrokerNames, BrokerRan, broker_answer, to_broker,
+};
+
+use crate::fds::{self, State};
+use crate::link::{Broken, Link};
+use crate::route;
+use crate::sys::{exports, local, memory, signals};
+
+// What the kernel's own calls say of an interrupted one: restart if the handler lets, always, only without a handler, by a new call.
+const ERESTARTSYS: i64 = -512;
+const ERESTARTNOINTR: i64 = -513;
+const ERESTARTNOHAND: i64 = -514;
+const ERESTART_RESTARTBLOCK: i64 = -516;
+
+const EIO: i64 = -5;
+
+thread_local! {
+    static LINK: RefCell<Option<Link>> = const { RefCell::new(None) };
+}
+
+/// A call's result.
+pub(crate) fn ask(number: u32, args: [u64; 6]) -> i64 {
+    loop {
+        let mut handler = None;
+        let mask = signals::block();
+        let result = with_link(|link| exchange(link, number, &args, mask, &mut handler));
+        signals::restore(mask);
+        let result = match result {
+            Ok(result) => result,
+            Err(_) => return EIO,
+        };
+        // A handler has run, unless none was due.
+        return match (result, handler) {
+            (ERESTARTSYS, None | Some(true)) | (ERESTARTNOINTR, _) => continue,
+            (ERESTARTNOHAND | ERESTART_RESTARTBLOCK, None) => continue,
+            (ERESTARTSYS | ERESTARTNOHAND | ERESTART_RESTARTBLOCK, _) => -i64::from(libc::EINTR),
+            _ => result,
+        };
+    }
+}
+
+/// Whether a call would be carried out there. It is, if so.
+pub(crate) fn goes_there(number: u32, args: [u64; 6]) -> bool {
+    let mask = signals::block();
+    let call = BrokerCall { nr: number, args: args.to_vec(), ..BrokerCall::default() };
+    let done = with_link(|link| {
+        link.tell(to_broker::What::Call(call))?;
+        let (answer, brought) = link.answer(mask, &mut |_, _| Ok(()))?;
+        brought.into_iter().for_each(local::close);
+        if let Some(broker_answer::What::Here(BrokerHere { tell: true, .. })) = answer.what {
+            link.tell(to_broker::What::Ran(BrokerRan { result: -1 }))?;
+            link.answer(mask, &mut |_, _| Ok(()))?;
+        }
+        Ok(matches!(answer.what, Some(broker_answer::What::Done(_))))
+    });
+    signals::restore(mask);
+    done.unwrap_or(false)
+}
+
+/// Tells the broker under which name addresses were looked up.
+pub(crate) fn tell_names(name: String, addresses: Vec<bytes::Bytes>) {
+    let mask = signals::block();
+    // Without a broker no rule asks for names.
+    let _ = with_link(|link| link.tell(to_broker::What::Names(BrokerNames { name, addresses })));
+    signals::restore(mask);
+}
+
+/// Opens this thread's connection; which calls are to be asked about.
+pub(crate) fn open() -> Result<Vec<u64>, Broken> {
+    let (link, concerned) = Link::open()?;
+    let _ = LINK.try_with(|slot| slot.try_borrow_mut().map(|mut slot| *slot = Some(link)));
+    Ok(concerned)
+}
+
+/// A fork has its parent's connection, which it must not use; its descriptors are closed.
+pub(crate) fn forget_link() {
+    let _ = LINK.try_with(|slot| slot.try_borrow_mut().map(|mut slot| slot.take()));
+}
+
+fn with_link<T>(work: impl FnOnce(&mut Link) -> Result<T, Broken>) -> Result<T, Broken> {
+    let done = LINK.try_with(|slot| {
+        let mut slot = slot.try_borrow_mut().map_err(|_| Broken::Lost)?;
+        if slot.as_ref().is_none_or(|link| !link.is_ours()) {
+            *slot = Some(Link::open()?.0);
+        }
+        let Some(link) = slot.as_mut() else { return Err(Broken::Lost) };
+        let done = work(link);
+        if done.is_err() {
+            *slot = None;
+        }
+        done
+    });
+    // At a thread's end its connection may be gone already.
+    done.unwrap_or(Err(Broken::Lost))
+}
+
+fn exchange(
+    link: &mut Link,
+    number: u32,
+    args: &[u64; 6],
+    mask: signals::Set,
+    handler: &mut Option<bool>,
+) -> Result<i64, Broken> {
+    let mut interrupted = |link: &Link, restart: bool| {
+        *handler = Some(restart);
+        link.tell(to_broker::What::Interrupt(BrokerInterrupt {}))
+    };
+    let Gathered { segments, out, .. } = marshal::gather(number, args, &mut memory::Own);
+    let call = BrokerCall { nr: number, args: args.to_vec(), segments, here_is_no_choice: false };
+    link.tell(to_broker::What::Call(call))?;
+    let (BrokerAnswer { what }, brought) = link.answer(mask, &mut interrupted)?;
+    match what {
+        Some(broker_answer::What::Done(done)) => Ok(take(args, &out, done, brought)),
+        Some(broker_answer::What::Here(answer)) => {
+            brought.into_iter().for_each(local::close);
+            here(link, number, args, answer, mask)
+        }
+        Some(broker_answer::What::Map(_)) => {
+            let Some(fd) = brought else { return Ok(EIO) };
+            let mut args = *args;
+            // What is mapped begins at the call's offset.
+            (args[4], args[5]) = (fd as u64, 0);
+            let result = route::here(number, &args);
+            local::close(fd);
+            Ok(result)
+        }
+        None => Err(Broken::Lost),
+    }
+}
+
+/// The call runs here after all.
+fn here(link: &mut Link, number: u32, args: &[u64; 6], answer: BrokerHere, mask: signals::Set) -> Result<i64, Broken> {
+    let mut changed = *args;
+    let strings: Vec<(u32, Vec<u8>)> =
+        answer.strings.iter().map(|string| (string.arg, [&string.text[..], &[0]].concat())).collect();
+    for (arg, text) in &strings {
+        if let Some(slot) = changed.get_mut(*arg as usize) {
+            *slot = text.as_ptr() as u64;
+        }
+    }
+    if !answer.tell {
+        // It may wait for long: signals are the kernel's business now.
+        signals::restore(mask);
+        let result = route::here(number, &changed);
+        signals::block();
+        if let Some(fd) = made(number, result) {
+            fds::set(fd, State::Local);
+        }
+        return Ok(result);
+    }
+    let result = route::here(number, &changed);
+    link.tell(to_broker::What::Ran(BrokerRan { result }))?;
+    match link.answer(mask, &mut |_, _| Ok(()))?.0.what {
+        Some(broker_answer::What::Done(done)) => Ok(done.result),
+        _ => Err(Broken::Lost),
+    }
+}
+
+/// The call was carried out: its output is written, its descriptor put in its place.
+fn take(args: &[u64; 6], allowed: &marshal::OutRanges, done: BrokerDone, brought: Option<i32>) -> i64 {
+    for segment in &done.out {
+        if allowed.allows(segment.addr, segment.data.len() as u64) {
+            memory::write(segment.addr, &segment.data);
+        }
+    }
+    if done.signal > 0 {
+        exports::program_call(
+            nr::TGKILL,
+            &[local::getpid() as u64, local::gettid() as u64, done.signal as u64, 0, 0, 0],
+        );
+    }
+    match (done.descriptor, brought) {
+        (false, None) => done.result,
+        (false, Some(fd)) => {
+            local::close(fd);
+            done.result
+        }
+        (true, None) => -i64::from(libc::EMFILE),
+        (true, Some(fd)) if done.replaces => {
+            let flags = if done.cloexec { libc::O_CLOEXEC as u64 } else { 0 };
+            let to = args[0];
+            let placed = exports::program_call(nr::DUP3, &[fd as u64, to, flags, 0, 0, 0]);
+            local::close(fd);
+            if placed < 0 {
+                return placed;
+            }
+            fds::set(to as i32, State::Remote);
+            done.result
+        }
+        (true, Some(fd)) => {
+            if !done.cloexec {
+                exports::program_call(nr::FCNTL, &[fd as u64, libc::F_SETFD as u64, 0, 0, 0, 0]);
+            }
+            fds::set(fd, State::Remote);
+            i64::from(fd)
+        }
+    }
+}
+
+/// The descriptor that a call has made.
+fn made(number: u32, result: i64) -> Option<i32> {
+    let makes = [nr::OPEN, nr::OPENAT, nr::OPENAT2, nr::CREAT, nr::SOCKET, nr::ACCEPT, nr::ACCEPT4].contains(&number);
+    i32::try_from(result).ok().filter(|fd| makes && *fd >= 0)
+}
