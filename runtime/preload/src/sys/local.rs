@@ -130,6 +130,12 @@ pub(crate) fn setting(name: &CStr) -> Option<Vec<u8>> {
     Some(value.to_bytes().to_vec())
 }
 
+/// Leaves a mark in the environment; whether it was not there before.
+pub(crate) fn mark(name: &CStr) -> bool {
+    // SAFETY: before main nobody else looks at the environment.
+    setting(name).is_none() && unsafe { libc::setenv(name.as_ptr(), c"1".as_ptr(), 1) == 0 }
+}
+
 /// Says something on standard error.
 pub(crate) fn say(text: &str) {
     // SAFETY: the string's own memory.
