@@ -10,7 +10,6 @@ pub mod lifecycle;
 pub mod platform;
 pub mod remote;
 pub mod session;
-pub mod stdio;
 pub mod supervisor;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod net;
 pub mod sandbox;
 pub mod server;
+pub mod stdio;
 #[allow(unsafe_code)]
 mod sys;
 pub mod syscalls;

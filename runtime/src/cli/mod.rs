@@ -57,7 +57,12 @@ pub fn main(argv: Vec<OsString>) -> u8 {
         }
     };
     log.install(cli.global.debug);
-    let done = root::state_root(&cli.global).and_then(|root| {
+    let root = match &cli.command {
+        // It has no state, and shall leave no folder.
+        Command::Remote(_) => Ok(PathBuf::new()),
+        _ => root::state_root(&cli.global),
+    };
+    let done = root.and_then(|root| {
         let context = Context { store: Store::new(root), global: cli.global, log: log.clone() };
         dispatch(&context, cli.command)
     });
@@ -84,7 +89,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         Command::Run(args) => {
             let id = match args.id {
                 Some(id) => ContainerId::parse(&id)?,
-                None => fresh_id()?,
+                None => fresh_id("rsc")?,
             };
             let options = create_options(context, args.common, id)?;
             lifecycle::run::run(context, &options, args.detach, args.keep)
@@ -235,12 +240,13 @@ fn create_options(context: &Context, common: Common, id: ContainerId) -> Result<
     })
 }
 
-fn fresh_id() -> Result<ContainerId, LifecycleError> {
+/// A name that nothing else has.
+pub(crate) fn fresh_id(prefix: &str) -> Result<ContainerId, LifecycleError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)
         .map_err(|error| LifecycleError::io("making", "a container id")(std::io::Error::other(error.to_string())))?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(ContainerId::parse(&format!("rsc-{hex}"))?)
+    Ok(ContainerId::parse(&format!("{prefix}-{hex}"))?)
 }
 
 fn write_spec(bundle: Option<&Path>, rootless: bool) -> Result<(), LifecycleError> {
@@ -291,7 +297,8 @@ fn misuse(error: &clap::Error, argv: &[OsString]) -> u8 {
         line.strip_prefix("error: ").unwrap_or(&line).to_owned()
     };
     log_of(argv).unwrap_or_default().fatal(&format!("{message}; see rsc-runtime --help"));
-    1
+    let command = argv.get(own_words(argv).count() + 1);
+    if command.is_some_and(|word| word == "remote") { lifecycle::REMOTE_FAILED } else { 1 }
 }
 
 /// The log that a command line with mistakes names, as far as it can be understood.
@@ -405,7 +412,7 @@ mod tests {
 
     #[test]
     fn ids_are_made() {
-        assert_ne!(fresh_id().unwrap(), fresh_id().unwrap());
+        assert_ne!(fresh_id("rsc").unwrap(), fresh_id("rsc").unwrap());
     }
 
     #[test]

@@ -64,6 +64,9 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry
     }
     step("start a session", setsid())?;
     reset_signals()?;
+    if config.anchor {
+        step("let its children go unreaped", process::ignore(Signal::SIGCHLD))?;
+    }
     // Refused where the user had to give up setgroups to map its group; then these groups are the caller's own.
     let _ = setgroups(&[]);
     let (uid, gid) = (Uid::from_raw(config.uid), Gid::from_raw(config.gid));

@@ -53,6 +53,8 @@ pub struct JailConfig {
     pub args: Vec<CString>,
     /// The environment.
     pub env: Vec<CString>,
+    /// It only holds the namespaces, and never runs: orphans that come to it must not wait for it to be reaped.
+    pub anchor: bool,
 }
 
 /// The kinds of namespaces that a jail is in apart from the host, made or joined.

@@ -117,6 +117,12 @@ impl Channel {
     }
 }
 
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -201,6 +207,11 @@ impl Conversation {
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path.as_str())?)?;
         Ok(Self(Channel(socket)))
+    }
+
+    /// Over a connection that there is.
+    pub fn over(channel: Channel) -> Self {
+        Self(channel)
     }
 
     /// One request and its answer.

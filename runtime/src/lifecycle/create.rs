@@ -20,7 +20,7 @@ use super::terminal::Pty;
 use super::{CreateOptions, LifecycleError, delete, environment, sysctl};
 use crate::cli::{Context, settings, time};
 use crate::jail::{self, JailConfig, Kind};
-use crate::supervisor::{self, Seat, sandbox};
+use crate::supervisor::{self, Commands, Seat, sandbox};
 use crate::sys::host;
 use crate::sys::process::{Forked, exit_now, fork_into};
 
@@ -129,7 +129,7 @@ fn make(
         id: record.id.clone(),
         bundle: bundle.clone(),
         settings: record.settings.clone(),
-        dir: locked.dir().to_owned(),
+        dir: Some(locked.dir().to_owned()),
         namespaces: record.namespaces.clone(),
         beside: record.beside.clone(),
         shared,
@@ -137,11 +137,12 @@ fn make(
         publish,
         stdio,
         terminal,
-        listener,
+        commands: Commands::Socket(listener),
         jail,
         creator: Some(theirs),
         log: context.log.clone(),
         debug: context.global.debug,
+        context: None,
     };
     let supervisor = fork_supervisor(seat)?;
     record.supervisor = ProcessId::of(supervisor);
@@ -262,7 +263,7 @@ fn stdio(
 }
 
 /// A copy of one of our own standard descriptors; none when it is closed.
-pub(super) fn own(number: i32) -> Option<OwnedFd> {
+pub(crate) fn own(number: i32) -> Option<OwnedFd> {
     match number {
         0 => std::io::stdin().as_fd().try_clone_to_owned().ok(),
         1 => std::io::stdout().as_fd().try_clone_to_owned().ok(),
@@ -289,6 +290,7 @@ fn jail_config(bundle: &Bundle) -> JailConfig {
         rlimits: process.map(sandbox::host_limits).unwrap_or_default(),
         args: sandbox::c_strings(process.and_then(|process| process.args().as_ref())),
         env: environment::of(process, root),
+        anchor: false,
     }
 }
 
@@ -303,7 +305,8 @@ pub(super) fn adjust_oom_score(process: Option<&Process>, pid: i32) -> Result<()
     }
 }
 
-fn fork_supervisor(seat: Seat) -> Result<i32, LifecycleError> {
+/// Forks the supervisor; its pid, a child of the caller.
+pub(crate) fn fork_supervisor(seat: Seat) -> Result<i32, LifecycleError> {
     match fork_into(0) {
         Ok(Forked::Child) => {
             // Above all not the lock, nor the parent's end of the channel.
@@ -323,17 +326,22 @@ fn fork_supervisor(seat: Seat) -> Result<i32, LifecycleError> {
 /// Listens to the supervisor until init is held ready.
 fn await_ready(channel: &Channel, record: &mut Record) -> Result<(), LifecycleError> {
     loop {
-        let message = channel.receive::<FromSupervisor>();
-        match message.map_err(LifecycleError::io("hearing from", "the supervisor"))? {
-            Some((FromSupervisor::Helper(pid), _)) => record.helpers.extend(ProcessId::of(pid)),
-            Some((FromSupervisor::Sentry(pid), _)) => record.sentry = ProcessId::of(pid),
-            Some((FromSupervisor::Ready, _)) => return Ok(()),
-            Some((FromSupervisor::ProgramMissing(problem), _)) => return Err(LifecycleError::ProgramMissing(problem)),
-            Some((FromSupervisor::ProgramUnusable(problem), _)) => {
-                return Err(LifecycleError::ProgramUnusable(problem));
-            }
-            Some((FromSupervisor::Failed(problem), _)) => return Err(LifecycleError::Supervisor(problem)),
-            None => return Err(LifecycleError::Supervisor("the supervisor ended unexpectedly".to_owned())),
+        match heard(channel)? {
+            FromSupervisor::Helper(pid) => record.helpers.extend(ProcessId::of(pid)),
+            FromSupervisor::Sentry(pid) => record.sentry = ProcessId::of(pid),
+            _ => return Ok(()),
         }
+    }
+}
+
+/// What a supervisor says next, unless it has failed.
+pub(crate) fn heard(channel: &Channel) -> Result<FromSupervisor, LifecycleError> {
+    let message = channel.receive::<FromSupervisor>();
+    match message.map_err(LifecycleError::io("hearing from", "the supervisor"))? {
+        Some((FromSupervisor::ProgramMissing(problem), _)) => Err(LifecycleError::ProgramMissing(problem)),
+        Some((FromSupervisor::ProgramUnusable(problem), _)) => Err(LifecycleError::ProgramUnusable(problem)),
+        Some((FromSupervisor::Failed(problem), _)) => Err(LifecycleError::Supervisor(problem)),
+        Some((message, _)) => Ok(message),
+        None => Err(LifecycleError::Supervisor("the supervisor ended unexpectedly".to_owned())),
     }
 }

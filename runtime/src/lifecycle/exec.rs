@@ -1,6 +1,7 @@
 //! `exec`: one more process in a running container. It is forked here, so that it is ours (or our parent's) to reap; it enters the
 //! jail and the container's cgroup, and is then the supervisor's to trace, as a sibling.
 
+use std::ffi::CString;
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -97,9 +98,19 @@ fn execute(context: &Context, options: ExecOptions) -> Result<u8, LifecycleError
     // From here on a signal is for the new process, which unblocks its own again.
     let signals = run::block_signals()?;
     let (stdio, master) = stdio(&process, terminal, options.console_socket.as_deref())?;
-    let (dir, program) = (entry.dir(), None);
-    let new = New { dir, record: &record, init, process: &process, program, cgroups: &cgroups, terminal };
-    let pid = new.start(stdio)?;
+    let conversation = begin(entry.dir(), &record)?;
+    let new = New {
+        id: record.id.as_str(),
+        conversation: &conversation,
+        init,
+        process: &process,
+        args: sandbox::c_strings(process.args().as_ref()),
+        env: environment::of(Some(&process), root_of(&record)),
+        program: None,
+        cgroups: &cgroups,
+        terminal,
+    };
+    let pid = new.start(stdio).map_err(as_start)?;
     let started = ProcessId::of(pid).ok_or_else(|| LifecycleError::Supervisor("the process has ended".to_owned()));
     let finish = || -> Result<u8, LifecycleError> {
         if let Some(path) = &options.pid_file {
@@ -165,8 +176,39 @@ pub(super) fn hook(
     let copy =
         || output.try_clone().map(|file| Some(file.into())).map_err(LifecycleError::io("copying", "a descriptor"));
     let stdio = [Some(input.into()), copy()?, copy()?];
-    let program = Some(hook.path().as_path());
-    New { dir, record, init, process: &process, program, cgroups: &cgroups, terminal: false }.start(stdio)
+    let conversation = begin(dir, record)?;
+    let new = New {
+        id: record.id.as_str(),
+        conversation: &conversation,
+        init,
+        process: &process,
+        args: sandbox::c_strings(process.args().as_ref()),
+        // A hook has nothing but its own.
+        env: sandbox::c_strings(process.env().as_ref()),
+        program: Some(hook.path().as_path()),
+        cgroups: &cgroups,
+        terminal: false,
+    };
+    new.start(stdio).map_err(as_start)
+}
+
+fn begin(dir: &Path, record: &Record) -> Result<Conversation, LifecycleError> {
+    Conversation::begin(dir).map_err(LifecycleError::io("talking to the supervisor of", record.id.as_str()))
+}
+
+/// The container's root, if it is on this host: else it is an export of the sentry.
+fn root_of(record: &Record) -> Option<&Path> {
+    Some(Path::new(&record.rootfs)).filter(|root| root.is_absolute())
+}
+
+/// To clients of `exec` a program that can't be had is a process that can't be started.
+fn as_start(error: LifecycleError) -> LifecycleError {
+    match error {
+        LifecycleError::ProgramMissing(problem) | LifecycleError::ProgramUnusable(problem) => {
+            LifecycleError::Start(problem)
+        }
+        other => other,
+    }
 }
 
 /// Kills and reaps a child.
@@ -176,25 +218,32 @@ fn end(pid: i32) {
 }
 
 /// A process to be made.
-struct New<'a> {
-    dir: &'a Path,
-    record: &'a Record,
-    init: ProcessId,
-    process: &'a Process,
+pub(crate) struct New<'a> {
+    /// The container.
+    pub(crate) id: &'a str,
+    /// With its supervisor.
+    pub(crate) conversation: &'a Conversation,
+    /// Its first process.
+    pub(crate) init: ProcessId,
+    /// What the sentry is told.
+    pub(crate) process: &'a Process,
+    /// The arguments, as the new process gets them.
+    pub(crate) args: Vec<CString>,
+    /// The environment likewise.
+    pub(crate) env: Vec<CString>,
     /// What to execute, if that is not what its first argument says.
-    program: Option<&'a Path>,
-    cgroups: &'a Cgroups,
-    terminal: bool,
+    pub(crate) program: Option<&'a Path>,
+    /// Where it is accounted.
+    pub(crate) cgroups: &'a Cgroups,
+    /// Its standard input is its terminal.
+    pub(crate) terminal: bool,
 }
 
 impl New<'_> {
     /// Makes it and lets its program run; its pid. On an error nothing of it is left.
-    fn start(&self, stdio: [Option<OwnedFd>; 3]) -> Result<i32, LifecycleError> {
+    pub(crate) fn start(&self, stdio: [Option<OwnedFd>; 3]) -> Result<i32, LifecycleError> {
         let process = self.process;
         let (host_uid, host_gid) = JailConfig::host_ids();
-        let rootfs = Path::new(&self.record.rootfs);
-        // Else it is an export of the sentry.
-        let root = rootfs.is_absolute().then_some(rootfs);
         let config = JailConfig {
             uid: 0,
             gid: 0,
@@ -203,12 +252,9 @@ impl New<'_> {
             joined: Vec::new(),
             hostname: String::new(),
             rlimits: sandbox::host_limits(process),
-            args: sandbox::c_strings(process.args().as_ref()),
-            // A hook has nothing but its own.
-            env: match self.program {
-                Some(_) => sandbox::c_strings(process.env().as_ref()),
-                None => environment::of(Some(process), root),
-            },
+            args: self.args.clone(),
+            env: self.env.clone(),
+            anchor: false,
         };
         let jailed = |error: jail::JailError| LifecycleError::Start(error.to_string());
         let controlling = stdio.first().and_then(Option::as_ref).filter(|_| self.terminal).map(AsFd::as_fd);
@@ -237,10 +283,9 @@ impl New<'_> {
         watched: Option<OwnedFd>,
         rlimits: &[(u32, u64, u64)],
     ) -> Result<(), LifecycleError> {
-        let id = self.record.id.as_str();
-        let failed = || LifecycleError::io("talking to the supervisor of", id);
+        let failed = || LifecycleError::io("talking to the supervisor of", self.id);
         let spec = memory_file(self.process).map_err(LifecycleError::io("describing", "the process"))?;
-        let conversation = Conversation::begin(self.dir).map_err(failed())?;
+        let conversation = self.conversation;
         let mut fds: Vec<RawFd> = vec![spec.as_raw_fd(), jail.control.as_raw_fd()];
         fds.extend(stdio.iter().flatten().map(AsRawFd::as_raw_fd));
         fds.extend(watched.iter().map(AsRawFd::as_raw_fd));
@@ -261,9 +306,9 @@ impl New<'_> {
 fn outcome(reply: Reply) -> Result<(), LifecycleError> {
     match reply {
         Reply::Done => Ok(()),
-        Reply::ProgramMissing(problem) | Reply::ProgramUnusable(problem) | Reply::Failed(problem) => {
-            Err(LifecycleError::Start(problem))
-        }
+        Reply::ProgramMissing(problem) => Err(LifecycleError::ProgramMissing(problem)),
+        Reply::ProgramUnusable(problem) => Err(LifecycleError::ProgramUnusable(problem)),
+        Reply::Failed(problem) => Err(LifecycleError::Start(problem)),
     }
 }
 

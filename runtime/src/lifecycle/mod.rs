@@ -74,6 +74,9 @@ pub enum LifecycleError {
     /// `exec` failed.
     #[error("exec failed: {0}")]
     Exec(Box<LifecycleError>),
+    /// `remote` failed.
+    #[error("{0}")]
+    Remote(Box<LifecycleError>),
     /// `resume` of a container that is not paused.
     #[error("container not paused")]
     NotPaused,
@@ -115,6 +118,9 @@ pub enum LifecycleError {
     },
 }
 
+/// What `remote` exits with when it could not run the program at all.
+pub const REMOTE_FAILED: u8 = 125;
+
 impl LifecycleError {
     /// What the command exits with: 127 and 126 as a shell has them.
     pub fn exit_code(&self) -> u8 {
@@ -123,6 +129,11 @@ impl LifecycleError {
             Self::ProgramUnusable(_) => 126,
             // As runc, and unlike anything that a program is likely to end with.
             Self::Exec(_) => 255,
+            // As env(1) and nohup(1): it is not the program that failed.
+            Self::Remote(error) => match error.exit_code() {
+                code @ (126 | 127) => code,
+                _ => REMOTE_FAILED,
+            },
             _ => 1,
         }
     }

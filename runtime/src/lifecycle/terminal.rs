@@ -43,6 +43,17 @@ impl Pty {
         Ok(Self { master: pty.master, slave: pty.slave })
     }
 
+    /// One like `terminal`: of its size, with its settings.
+    pub fn like(terminal: BorrowedFd<'_>) -> Result<Self, LifecycleError> {
+        let size = host::window_size(terminal).ok().map(|size| (size.ws_row, size.ws_col));
+        let pty = Self::open(size)?;
+        if let Ok(settings) = tcgetattr(terminal) {
+            tcsetattr(&pty.slave, SetArg::TCSANOW, &settings)
+                .map_err(LifecycleError::io("setting up", "the terminal"))?;
+        }
+        Ok(pty)
+    }
+
     /// One for a process of a specification, and its three descriptors.
     pub fn for_process(process: &Process) -> Result<([Option<OwnedFd>; 3], Self), LifecycleError> {
         let size = process.console_size().map(|size| {
@@ -117,6 +128,27 @@ impl Relay {
             // A terminal that has gone away has no size to keep.
             let _ = host::set_window_size(self.master.as_fd(), &size);
         }
+    }
+
+    /// Gives the caller's terminal its settings back, while the caller is stopped.
+    pub fn suspend(&self) {
+        if let Some((terminal, attributes)) = &self.saved {
+            // One that has gone away needs no restoring.
+            let _ = tcsetattr(terminal, SetArg::TCSANOW, attributes);
+        }
+    }
+
+    /// Takes it over again.
+    pub fn resume(&mut self) {
+        if let Some((terminal, attributes)) = &mut self.saved
+            && let Ok(now) = tcgetattr(&*terminal)
+        {
+            *attributes = now;
+            let mut raw = attributes.clone();
+            cfmakeraw(&mut raw);
+            let _ = tcsetattr(&*terminal, SetArg::TCSANOW, &raw);
+        }
+        self.resize();
     }
 
     /// What to poll for.
@@ -196,10 +228,7 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        if let Some((terminal, attributes)) = &self.saved {
-            // A terminal that has gone away needs no restoring.
-            let _ = tcsetattr(terminal, SetArg::TCSANOW, attributes);
-        }
+        self.suspend();
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! With `--all` ([`all`]) it is a container without a bundle. Without, this machine and the sentry share the calls between them.
 
-pub mod all;
+mod all;
+mod attend;
 pub mod rules;
 
 use crate::cli::Context;
@@ -11,8 +12,10 @@ use crate::lifecycle::LifecycleError;
 
 /// Runs a program to its end; its exit status.
 pub fn run(context: &Context, args: RemoteArgs) -> Result<u8, LifecycleError> {
-    if args.all {
-        return all::run(context, args);
-    }
-    Err(LifecycleError::Unsupported("remote without --all is not there yet; give --all".to_owned()))
+    let done = if args.all {
+        all::run(context, args)
+    } else {
+        Err(LifecycleError::Unsupported("remote without --all is not there yet; give --all".to_owned()))
+    };
+    done.map_err(|error| LifecycleError::Remote(Box::new(error)))
 }

@@ -57,6 +57,13 @@ pub(super) async fn serve(listener: OwnedFd, asked: mpsc::Sender<Asked>) {
     }
 }
 
+/// Serves one connection. In a `LocalSet`.
+pub(super) async fn serve_only(connection: OwnedFd, asked: mpsc::Sender<Asked>) {
+    if let Err(error) = converse(connection, &asked).await {
+        tracing::warn!("the command's connection: {error}");
+    }
+}
+
 async fn accept(listener: &AsyncFd<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     listener.async_io(Interest::READABLE, |fd| control::accept(fd.as_raw_fd())).await
 }

@@ -17,10 +17,10 @@ use tokio::task::AbortHandle;
 use super::observer::{Entering, Starting};
 use super::reverse::Reverse;
 use super::upstream::Upstream;
-use super::{sandbox, terminal};
+use super::{InContext, sandbox, terminal};
 use crate::engine::{self, Engine};
 use crate::lifecycle::control::Reply;
-use crate::stdio::Stdio;
+use rsc_sentry::stdio::Stdio;
 
 /// A `process` may have this many bytes of JSON.
 const MAX_PROCESS: u64 = 8 << 20;
@@ -41,6 +41,10 @@ pub(super) struct Entrance {
     told: RefCell<HashMap<u64, (i32, u32)>>,
     next_told: Cell<u64>,
     next_stdio: Cell<u32>,
+    /// Of the sentry's context.
+    context: Option<InContext>,
+    /// What all of them execute, if that is not what they ask for.
+    program: Option<String>,
 }
 
 /// A request to take over the process `pid`. See [`Request::Enter`](crate::lifecycle::control::Request::Enter).
@@ -76,6 +80,8 @@ impl Entrance {
         reverse: Rc<Reverse>,
         starting: Starting,
         filter: Vec<u8>,
+        context: Option<InContext>,
+        program: Option<String>,
     ) -> Self {
         Self {
             engine,
@@ -87,6 +93,8 @@ impl Entrance {
             told: RefCell::default(),
             next_told: Cell::new(1),
             next_stdio: Cell::new(3),
+            context,
+            program,
         }
     }
 
@@ -119,8 +127,16 @@ impl Entrance {
         let watcher = if terminal { fds.next() } else { None };
         let mut text = Vec::new();
         File::from(file).take(MAX_PROCESS).read_to_end(&mut text)?;
-        let process = sandbox::process(&serde_json::from_slice::<Process>(&text)?);
-        let program = program.as_ref().or(process.args.first()).map(String::as_bytes).unwrap_or_default();
+        let mut process = sandbox::process(&serde_json::from_slice::<Process>(&text)?);
+        if let Some(context) = &self.context {
+            context.dress(&mut process);
+        }
+        let program = program
+            .as_ref()
+            .or(self.program.as_ref())
+            .or(process.args.first())
+            .map(String::as_bytes)
+            .unwrap_or_default();
         let options = engine::Options::new(program, &process.env);
         self.engine.borrow_mut().join(pid)?;
         send(jail.as_raw_fd(), &self.filter, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)?;
@@ -166,6 +182,7 @@ impl Entrance {
             newcomer.following = Some(following.abort_handle());
         }
         let about = Stdio::describe(&newcomer.stdio);
+        let about = self.context.as_ref().map(|context| context.streams(about.clone())).unwrap_or(about);
         self.reverse.add_stdio(base, std::mem::take(&mut newcomer.stdio));
         let id = self.next_told.replace(self.next_told.get() + 1);
         self.told.borrow_mut().insert(id, (pid, name));

@@ -13,6 +13,7 @@ use rsc_oci::{Loss, Placement};
 use rsc_proto::transport::Dialer;
 use rsc_proto::transport::door::Offer;
 use rsc_proto::v1::{self, Welcome, down};
+use tokio::io::Interest;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 
@@ -24,7 +25,7 @@ use super::publish::{self, Published, Way};
 use super::reverse::Reverse;
 use super::strace::Strace;
 use super::upstream::Upstream;
-use super::{Seat, StartupError, confine, control, home, namespaces, sandbox, session, terminal};
+use super::{Commands, Seat, StartupError, confine, control, home, namespaces, sandbox, session, terminal};
 use crate::arena::Arena;
 use crate::engine::{self, Engine};
 use crate::jail::Kind;
@@ -32,7 +33,8 @@ use crate::lifecycle::control::{FromSupervisor, Reply, Request};
 use crate::lifecycle::state::SESSION;
 use crate::platform::{self, Choice, Platform, filter::Filter};
 use crate::session::{ConnectError, SessionClient, SessionConfig, SessionEvent, SessionHandle};
-use crate::stdio::Stdio;
+use crate::sys::host;
+use rsc_sentry::stdio::Stdio;
 
 /// Runs the container to its end. An error is one from before it was ready.
 pub(super) fn run(seat: Seat) -> Result<(), StartupError> {
@@ -86,12 +88,16 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
         None => None,
     };
     let mut plan = sandbox::plan(&seat.id, &seat.bundle, seat.settings.placement, strace.is_some());
+    if let Some(context) = &seat.context {
+        seat.stdio = [None, None, None];
+        context.complete(&mut plan.sandbox);
+    }
     plan.sandbox.stdio = Stdio::describe(&seat.stdio);
     namespaces::describe(&seat, &mut plan.sandbox)?;
     let process = plan.sandbox.process.clone().unwrap_or_default();
     let strangers = plan.sandbox.host_pids;
     let published = publish(&seat, &mut plan.sandbox).await?;
-    let (session, welcome, donors, door) = connect(&seat, plan).await?;
+    let Connected { session, welcome, donors, door, program: found } = connect(&seat, plan).await?;
     let filter = filter(&seat, platform, &welcome);
     let message = platform::filter_message(&filter)?;
     let attached = platform::attach(&seat.jail, &filter)?;
@@ -113,7 +119,9 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let replies = upstream.clone();
     let reverse = Rc::new(Reverse::new(stdio, arena, Rc::new(move |reply| replies.reply(reply))));
     let engine = Rc::new(RefCell::new(engine));
-    let entrance = Entrance::new(engine.clone(), upstream.clone(), Rc::clone(&reverse), starting.clone(), message);
+    let context = seat.context.clone();
+    let entrance =
+        Entrance::new(engine.clone(), upstream.clone(), Rc::clone(&reverse), starting.clone(), message, context, found);
     confine::alone().await?;
     confine::confine()?;
     let program = program.to_vec();
@@ -156,11 +164,19 @@ async fn publish(seat: &Seat, sandbox: &mut v1::Sandbox) -> Result<Option<Publis
     Ok(Some(published))
 }
 
-#[allow(clippy::type_complexity)] // what a session comes with, taken apart at once
-async fn connect(
-    seat: &Seat,
-    plan: sandbox::Plan,
-) -> Result<(SessionHandle, Welcome, Vec<OwnedFd>, Option<OwnedFd>), StartupError> {
+/// What a session comes with.
+struct Connected {
+    session: SessionHandle,
+    welcome: Welcome,
+    /// Sockets on which gofers donate descriptors.
+    donors: Vec<OwnedFd>,
+    /// See [`Supervisor`].
+    door: Option<OwnedFd>,
+    /// The path of this machine's program, where the server has none of its name.
+    program: Option<String>,
+}
+
+async fn connect(seat: &Seat, plan: sandbox::Plan) -> Result<Connected, StartupError> {
     let dialer = session::dialer(&seat.settings)?;
     home::settle(seat.jail.pid);
     let mut sockets: Vec<OwnedFd> = Vec::new();
@@ -191,16 +207,30 @@ async fn connect(
             (Dialer::inherited(place.socket), Vec::new())
         }
     };
-    let mut config = SessionConfig::new(dialer, plan.sandbox, relayed);
+    let mut config = SessionConfig::new(dialer.clone(), plan.sandbox.clone(), relayed);
     config.guest = guest;
     config.loss_grace = Duration::from_secs(seat.settings.loss_grace);
-    let connected = SessionClient::connect(config).await;
+    let mut connected = SessionClient::connect(config).await;
+    let mut program = None;
+    if let Err(ConnectError::Program { missing: true, .. }) = &connected
+        && let Some((plan, path)) = seat.context.as_ref().and_then(|context| context.with_program(&plan))
+    {
+        let mut sockets = Vec::new();
+        for gofer in helpers::gofers(&plan.exports)? {
+            sockets.push(gofer.socket.into());
+            donors.extend(gofer.donations);
+        }
+        let mut config = SessionConfig::new(dialer, plan.sandbox, sockets);
+        config.loss_grace = Duration::from_secs(seat.settings.loss_grace);
+        connected = SessionClient::connect(config).await;
+        program = Some(path);
+    }
     if let Err(ConnectError::Program { reason, missing }) = &connected {
         let problem = if *missing { FromSupervisor::ProgramMissing } else { FromSupervisor::ProgramUnusable };
         seat.tell(&problem(reason.clone()))?;
     }
     let (session, welcome) = connected?;
-    Ok((session, welcome, donors, door))
+    Ok(Connected { session, welcome, donors, door, program })
 }
 
 fn filter(seat: &Seat, platform: Platform, welcome: &Welcome) -> Filter {
@@ -225,14 +255,27 @@ fn net(seat: &Seat) -> Net {
 impl Supervisor {
     /// From "ready" to the end of the workload.
     async fn live(mut self, mut session: SessionHandle) {
-        let Ok(listener) = self.seat.listener.try_clone() else { return };
+        let Ok(commands) = self.seat.commands.as_fd().try_clone_to_owned() else { return };
         let (sender, mut asked) = mpsc::channel(1);
-        let commands = tokio::task::spawn_local(control::serve(listener, sender));
+        let commands = match &self.seat.commands {
+            Commands::Socket(_) => tokio::task::spawn_local(control::serve(commands, sender)),
+            Commands::Only(_) => tokio::task::spawn_local(control::serve_only(commands, sender)),
+        };
         if self.seat.tell(&FromSupervisor::Ready).is_err() {
             // Whoever wanted this container is gone, and its record says that it is half made.
             self.engine.borrow_mut().kill();
         }
-        self.seat.creator = None;
+        // Who is in no folder ends with its creator.
+        let creator = self.seat.creator.take().filter(|_| self.seat.dir.is_none());
+        let creator = creator.and_then(|it| host::watch(it.into(), Interest::READABLE).ok());
+        let deserted = async {
+            match &creator {
+                Some(creator) => drop(creator.readable().await),
+                None => std::future::pending().await,
+            }
+        };
+        let mut waits = true;
+        tokio::pin!(deserted);
         let engine = self.engine.clone();
         let drive = engine::drive(&engine);
         tokio::pin!(drive);
@@ -245,6 +288,10 @@ impl Supervisor {
                 Some(asked) = asked.recv() => self.on_command(asked),
                 Some(event) = self.entering.recv() => self.entrance.on_event(event),
                 () = self.upstream.orphaned() => {}
+                () = &mut deserted, if waits => {
+                    waits = false;
+                    self.engine.borrow_mut().kill();
+                }
                 () = self.upstream.stalled() => self.lose("the sentry does not take what it is sent"),
             }
             self.feed();
@@ -312,8 +359,9 @@ impl Supervisor {
         if let Some(strace) = &self.strace {
             strace.note(&format!("the session is lost: {reason}"));
         }
-        let path = self.seat.dir.join(SESSION);
-        if let Err(error) = rsc_oci::state::write_atomically(&path, b"lost\n") {
+        if let Some(path) = self.seat.dir.as_ref().map(|dir| dir.join(SESSION))
+            && let Err(error) = rsc_oci::state::write_atomically(&path, b"lost\n")
+        {
             tracing::warn!("writing {}: {error}", path.display());
         }
         self.upstream.lose();

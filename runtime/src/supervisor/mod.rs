@@ -4,6 +4,7 @@
 //! the control socket. It ends when the workload's init has ended and everybody was told, and takes its helpers with it.
 
 mod confine;
+mod context;
 mod control;
 mod entering;
 mod helpers;
@@ -20,10 +21,12 @@ mod strace;
 mod terminal;
 mod upstream;
 
+pub use context::InContext;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -51,8 +54,8 @@ pub struct Seat {
     pub bundle: Bundle,
     /// What `create` resolved.
     pub settings: Settings,
-    /// Its folder.
-    pub dir: PathBuf,
+    /// Its folder; none: there is no container that others could know of, and it ends with its creator.
+    pub dir: Option<PathBuf>,
     /// Keys of its namespaces, by their names in `/proc/PID/ns`.
     pub namespaces: BTreeMap<String, String>,
     /// Where it, and what it starts, are to be accounted.
@@ -67,8 +70,8 @@ pub struct Seat {
     pub stdio: [Option<OwnedFd>; 3],
     /// They are a terminal of ours.
     pub terminal: bool,
-    /// The control socket.
-    pub listener: OwnedFd,
+    /// Where commands come from.
+    pub commands: Commands,
     /// The jail.
     pub jail: Jail,
     /// To `create`.
@@ -77,13 +80,33 @@ pub struct Seat {
     pub log: Log,
     /// More of them.
     pub debug: bool,
+    /// It is in the sentry's context.
+    pub context: Option<InContext>,
+}
+
+/// Where commands come from.
+#[derive(Debug)]
+pub enum Commands {
+    /// The control socket: everybody who may.
+    Socket(OwnedFd),
+    /// One connection, of the creator's.
+    Only(Channel),
+}
+
+impl AsFd for Commands {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Commands::Socket(listener) => listener.as_fd(),
+            Commands::Only(channel) => channel.as_fd(),
+        }
+    }
 }
 
 impl Seat {
     /// Descriptors that must survive the fork.
     pub fn descriptors(&self) -> Vec<RawFd> {
         let mut fds: Vec<RawFd> = self.stdio.iter().flatten().map(AsRawFd::as_raw_fd).collect();
-        fds.extend([self.listener.as_raw_fd(), self.jail.control.as_raw_fd()]);
+        fds.extend([self.commands.as_fd().as_raw_fd(), self.jail.control.as_raw_fd()]);
         fds.extend(self.creator.as_ref().map(|creator| creator.as_fd().as_raw_fd()));
         fds.extend(self.log.descriptor());
         fds
@@ -124,7 +147,7 @@ pub fn serve(seat: Seat) -> i32 {
     match main_loop::run(seat) {
         Ok(()) => 0,
         Err(error) => {
-            let message = FromSupervisor::Failed(with_helpers_words(error.0, &dir));
+            let message = FromSupervisor::Failed(with_helpers_words(error.0, dir.as_deref()));
             if let Some(creator) = creator {
                 let _ = creator.send(&message, &[]);
             }
@@ -134,7 +157,8 @@ pub fn serve(seat: Seat) -> i32 {
 }
 
 /// What a helper said last often is the cause of what we saw.
-fn with_helpers_words(problem: String, dir: &std::path::Path) -> String {
+fn with_helpers_words(problem: String, dir: Option<&std::path::Path>) -> String {
+    let Some(dir) = dir else { return problem };
     let said = std::fs::read_to_string(dir.join(HELPERS_LOG)).unwrap_or_default();
     let routine = |line: &str| [" INFO ", " DEBUG "].iter().any(|level| line.contains(level));
     match said.lines().map(str::trim).rfind(|line| !line.is_empty() && !routine(line)) {
@@ -154,12 +178,15 @@ fn detach(seat: &Seat) -> io::Result<()> {
     blocked.add(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)?;
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let log = options.open(seat.dir.join(HELPERS_LOG))?;
     host::replace_standard(null.as_fd(), 0)?;
     host::replace_standard(null.as_fd(), 1)?;
-    host::replace_standard(log.as_fd(), 2)?;
+    // Without a folder the caller hears it.
+    if let Some(dir) = &seat.dir {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let log = options.open(dir.join(HELPERS_LOG))?;
+        host::replace_standard(log.as_fd(), 2)?;
+    }
     raise_descriptor_limit();
     match &seat.stdio {
         [Some(slave), ..] if seat.terminal => terminal::acquire(slave),

@@ -23,8 +23,8 @@ pub(super) fn describe(seat: &Seat, about: &mut v1::Sandbox) -> Result<(), Start
     let net = sandbox::namespace(&seat.bundle.spec, Kind::Network).map(|_| key(Kind::Network));
     let (pid, ipc, uts) = (key(Kind::Pid), key(Kind::Ipc), key(Kind::Uts));
     about.namespaces = Some(v1::Namespaces { pid, net: net.unwrap_or_default(), ipc, uts });
-    // Those of a neighbour the sentry knows better.
-    if !seat.shared.contains(&Kind::Uts) {
+    // Those of a neighbour, and its own, the sentry knows better.
+    if seat.context.is_none() && !seat.shared.contains(&Kind::Uts) {
         let (host, domain) = &seat.jail.names;
         for (name, own) in [(&mut about.hostname, host), (&mut about.domainname, domain)] {
             if name.is_empty() {

@@ -13,7 +13,7 @@ use rsc_proto::v1::reverse::What;
 use tokio::task::AbortHandle;
 
 use crate::arena::Arena;
-use crate::stdio::Stdio;
+use rsc_sentry::stdio::Stdio;
 
 /// Requests that wait at a time, at most; the sentry keeps to fewer.
 const MAX_WAITING: usize = 8192;

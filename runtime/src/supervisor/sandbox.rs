@@ -174,6 +174,7 @@ pub fn plan(id: &ContainerId, bundle: &Bundle, placement: Placement, record: boo
         namespaces: None,
         host_pids: false,
         published: Vec::new(),
+        in_context: false,
         seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(super::seccomp::compile),
     };
     Plan { sandbox, exports }
@@ -197,6 +198,8 @@ pub fn process(process: &Process) -> v1::Process {
         capabilities: Some(capabilities(process.capabilities().as_ref())),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         terminal: process.terminal().unwrap_or(false),
+        own_user: false,
+        own_capabilities: false,
     }
 }
 

@@ -14,35 +14,10 @@ pub fn adopt(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-fn count(value: isize) -> nix::Result<usize> {
-    usize::try_from(value).map_err(|_| Errno::last())
-}
-
-/// read(2) at the description's offset. `EAGAIN` instead of waiting, whatever the description's flags say; `EOPNOTSUPP` where the
-/// kernel can't promise that.
-pub fn read_nowait(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
-    let vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: one element that describes `buffer`, which the kernel writes to.
-    count(unsafe { libc::preadv2(fd.as_raw_fd(), &raw const vector, 1, -1, libc::RWF_NOWAIT) })
-}
-
-/// write(2) likewise.
-pub fn write_nowait(fd: BorrowedFd<'_>, data: &[u8]) -> nix::Result<usize> {
-    let vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
-    // SAFETY: one element that describes `data`, which the kernel reads from.
-    count(unsafe { libc::pwritev2(fd.as_raw_fd(), &raw const vector, 1, -1, libc::RWF_NOWAIT) })
-}
-
 /// ioctl(2) with a structure that is as large as the request wants it: the caller knows the request.
 pub fn ioctl_struct(fd: BorrowedFd<'_>, request: u64, data: &mut [u8]) -> nix::Result<i32> {
     // SAFETY: the requests that are let through read or write at most `data.len()` bytes.
     Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request, data.as_mut_ptr()) })
-}
-
-/// ioctl(2) with a number.
-pub fn ioctl_number(fd: BorrowedFd<'_>, request: u64, value: u64) -> nix::Result<i32> {
-    // SAFETY: the requests that are let through take no pointer.
-    Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request, value) })
 }
 
 /// Watches a descriptor for readiness. In a runtime.

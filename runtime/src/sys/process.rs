@@ -84,6 +84,12 @@ pub fn default_action(signal: nix::sys::signal::Signal) -> nix::Result<()> {
     unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }.map(drop)
 }
 
+/// Has a signal ignored.
+pub fn ignore(signal: nix::sys::signal::Signal) -> nix::Result<()> {
+    // SAFETY: no handler is installed.
+    unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) }.map(drop)
+}
+
 /// prctl(2) with numbers only.
 pub fn prctl(option: i32, argument: u64) -> nix::Result<()> {
     // SAFETY: used with options that take no pointer.

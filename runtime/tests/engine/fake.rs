@@ -296,6 +296,7 @@ pub(crate) fn run_with(
         rlimits: Vec::new(),
         args: args.iter().map(|arg| CString::new(*arg).unwrap()).collect(),
         env: env.to_vec(),
+        anchor: false,
     };
     let jail = jail::spawn(&config).map_err(|error| error.to_string())?;
     let native: BTreeSet<u32> =
@@ -389,6 +390,7 @@ pub(crate) fn look_at_jail(_setup: Setup) -> Result<(), String> {
         rlimits: Vec::new(),
         args: vec![c"true".into()],
         env: Vec::new(),
+        anchor: false,
     };
     let jail = jail::spawn(&config).map_err(|error| error.to_string())?;
     let proc_file = |name: &str| format!("/proc/{}/{name}", jail.pid);

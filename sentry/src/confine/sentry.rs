@@ -2,6 +2,7 @@
 
 use super::filter::{Allowed, DEADLY, DEADLY_WITHOUT_CHILDREN, Reasoned, install};
 use super::{ConfineError, drop_capabilities, landlock, no_privileges};
+use crate::stdio::Stdio;
 use seccompiler::SeccompCmpOp as Cmp;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,8 @@ const PLAIN: &[Reasoned] = &[
 pub struct Needs {
     /// Unix sockets that it listens on, to be removed at the end.
     pub unix: Vec<PathBuf>,
+    /// It lends its standard streams.
+    pub stdio: bool,
 }
 
 /// The filter.
@@ -68,13 +71,25 @@ fn filter(needs: &Needs) -> Result<Allowed, ConfineError> {
             (libc::SYS_unlink, "removes the socket's path; Landlock says where"),
         ]);
     }
+    if needs.stdio {
+        allowed.and(&[
+            (libc::SYS_preadv2, "reads standard input without waiting"),
+            (libc::SYS_pwritev2, "writes to standard output without waiting"),
+        ]);
+    }
     allowed.data_memory()?;
     let number = |n: libc::c_int| u64::from(n as u32);
     let mut each =
         |nr, arg, values: &[u64]| values.iter().try_for_each(|value| allowed.when(nr, &[(arg, Cmp::Eq, *value)]));
     // Non-blocking sockets; how much there is to read, or is still to be sent; is there urgent data?
     const SIOCATMARK: u64 = 0x8905;
-    each(libc::SYS_ioctl, 1, &[libc::FIONBIO, libc::FIONREAD, libc::TIOCOUTQ, SIOCATMARK])?;
+    const IOCTLS: [u64; 4] = [libc::FIONBIO, libc::FIONREAD, libc::TIOCOUTQ, SIOCATMARK];
+    each(libc::SYS_ioctl, 1, &IOCTLS)?;
+    if needs.stdio {
+        // A terminal's settings and size, of the list in `crate::stdio`.
+        let requests: Vec<u64> = Stdio::requests().map(u64::from).filter(|it| !IOCTLS.contains(it)).collect();
+        each(libc::SYS_ioctl, 1, &requests)?;
+    }
     // The standard library's copies and checks of descriptors.
     let commands = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
     each(libc::SYS_fcntl, 1, &commands.map(number))?;
@@ -121,7 +136,7 @@ mod tests {
     fn each_call_is_named_once_with_a_reason_and_is_not_deadly() {
         assert!(PLAIN.iter().all(|(_, reason)| !reason.is_empty()));
         assert_eq!(PLAIN.iter().map(|(nr, _)| nr).collect::<BTreeSet<_>>().len(), PLAIN.len());
-        let allowed = filter(&Needs { unix: vec!["/run/x".into()] }).unwrap().numbers();
+        let allowed = filter(&Needs { unix: vec!["/run/x".into()], stdio: true }).unwrap().numbers();
         assert!(DEADLY.iter().chain(DEADLY_WITHOUT_CHILDREN).all(|(nr, _)| !allowed.contains(nr)));
     }
 

@@ -21,7 +21,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nix::unistd::{Pid, setpgid};
-use rsc_gofer::{GoferConfig, Program, receive_donation, send_descriptor, spawn_on};
+use rsc_gofer::{GoferConfig, IdMap, Program, receive_donation, send_descriptor, spawn_on};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -30,6 +30,8 @@ use std::process::{Child, Command, Stdio};
 
 /// The number that asks for a socket broker.
 const BROKER: u64 = u64::MAX;
+/// Beside the number of an export: files keep the owners that they have on this machine.
+const PLAIN_IDS: u64 = 1 << 32;
 /// Helpers at a time: as many as sessions may have together, within reason.
 const MAX_CHILDREN: usize = 8192;
 
@@ -125,18 +127,25 @@ impl Starter {
         self.ask(BROKER, socket)
     }
 
-    /// Starts a gofer for the export with this name. What goes wrong in the starter or in the gofer, they log; the stream is closed
+    /// Starts a gofer for the export with this name; with `plain_ids` a sentry without privileges shows its own files as its own, and
+    /// not as root's. What goes wrong in the starter or in the gofer, they log; the stream is closed
     /// then.
     ///
     /// # Errors
     /// [`ExportError`]
-    pub fn start(&self, name: &str) -> Result<GoferStream, ExportError> {
+    pub fn start(&self, name: &str, plain_ids: bool) -> Result<GoferStream, ExportError> {
         let unknown = || ExportError::Unknown { name: name.to_owned() };
         let number = self.jobs.exports.iter().position(|export| export.name == name).ok_or_else(unknown)?;
         let failed = |source: std::io::Error| ExportError::Starter { name: name.to_owned(), source };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        self.ask(number as u64, theirs.as_fd()).map_err(failed)?;
+        let number = number as u64 | if plain_ids { PLAIN_IDS } else { 0 };
+        self.ask(number, theirs.as_fd()).map_err(failed)?;
         Ok(GoferStream::Local(ours))
+    }
+
+    /// Names of all exports.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.jobs.exports.iter().map(|export| export.name.as_str())
     }
 
     /// Whether there is an export with this name.
@@ -228,11 +237,20 @@ fn start(jobs: &Jobs, program: &Path, number: u64, socket: OwnedFd) -> Result<Ch
         command.env_clear().stdin(Stdio::from(socket)).stdout(Stdio::null()).process_group(0);
         return command.spawn().map_err(|error| format!("the socket broker: {error}"));
     }
+    let plain_ids = number & PLAIN_IDS != 0;
+    let number = number & !PLAIN_IDS;
     let export = usize::try_from(number).ok().and_then(|number| jobs.exports.get(number));
     let export = export.ok_or_else(|| format!("there is no export {number}"))?;
+    // Root's show every id as it is anyway.
+    let own = |id: u32| {
+        let plain = plain_ids && !nix::unistd::geteuid().is_root();
+        if plain { vec![IdMap { inside: id, outside: id, count: 1 }] } else { Vec::new() }
+    };
     let config = GoferConfig {
         root: export.path.clone(),
         read_only: export.read_only,
+        uid_map: own(nix::unistd::geteuid().as_raw()),
+        gid_map: own(nix::unistd::getegid().as_raw()),
         program: Program::Command(program.to_owned(), vec!["gofer".into()]),
         ..GoferConfig::default()
     };

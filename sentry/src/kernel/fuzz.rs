@@ -195,7 +195,7 @@ async fn kernel(r: &Rc<Random>, host: &Rc<HostileHost>) -> Rc<Kernel> {
     rlimits[rlimit::NOFILE] = Rlimit64 { rlim_cur: NOFILE, rlim_max: NOFILE };
     let stdio = [0, 1, 2].map(|index| {
         let mode = *r.pick(&[0o010_600, 0o020_620, 0o100_644, 0o140_777]);
-        let about = v1::Stdio { mode, flags: 2, tty: mode == 0o020_620, closed: false };
+        let about = v1::Stdio { mode, flags: 2, tty: mode == 0o020_620, closed: false, server: false };
         Some(StdioFile::open(host.clone(), index, about, kernel.new_ino()))
     });
     let fs = kernel.vfs.context(&process).await.unwrap();

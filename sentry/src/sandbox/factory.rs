@@ -11,6 +11,7 @@ use rsc_proto::transport::Peer;
 use rsc_proto::v1;
 use tokio::task::JoinSet;
 
+use super::context::Context;
 use super::namespaces::{Chosen, Namespaces};
 use super::remote_host::RemoteHost;
 use super::{SessionSandbox, console, tell_of_listeners};
@@ -31,8 +32,11 @@ use crate::vfs::{FileSystem, Vfs};
 
 /// Where trees of the kernel host come from.
 pub trait ExportSource {
-    /// Starts a gofer for the export, if this peer may have it. A read-only export's gofer refuses writes itself.
-    fn start(&self, name: &str, peer: &Peer) -> Result<GoferStream, OpenError>;
+    /// Starts a gofer for the export, if this peer may have it. A read-only export's gofer refuses writes itself. `plain_ids`: files
+    /// have the owners that they have on this machine.
+    fn start(&self, name: &str, peer: &Peer, plain_ids: bool) -> Result<GoferStream, OpenError>;
+    /// The only export that this peer may have.
+    fn only(&self, peer: &Peer) -> Result<String, OpenError>;
 }
 
 /// What `sentry serve` was told.
@@ -44,6 +48,8 @@ pub struct KernelSettings {
     pub net: NetConfig,
     /// Starts the socket brokers of that network.
     pub broker: Start,
+    /// The sentry's own.
+    pub context: Rc<Context>,
 }
 
 /// See the module's text.
@@ -73,7 +79,7 @@ impl KernelFactory {
             sources.gofers.push(attach(stream, host, &what).await?);
         }
         for name in exports_wanted(sandbox) {
-            let stream = self.settings.exports.start(&name, peer)?;
+            let stream = self.settings.exports.start(&name, peer, sandbox.in_context)?;
             let fs = attach(stream, host, &format!("the gofer of export {name:?}")).await?;
             sources.exports.insert(name, fs);
         }
@@ -125,18 +131,26 @@ fn check_process(process: &v1::Process, stdio: &[v1::Stdio]) -> Result<(), Strin
 }
 
 /// Enters a process beside the first one; why not, in words for whoever wanted it.
-pub(super) async fn enter(kernel: &Kernel, new: v1::NewProcess) -> Result<(), String> {
-    let process = new.process.ok_or("it has no process")?;
+pub(super) async fn enter(
+    kernel: &Kernel,
+    host: &RemoteHost,
+    context: &Context,
+    mut new: v1::NewProcess,
+) -> Result<(), String> {
+    let mut process = new.process.ok_or("it has no process")?;
     check_process(&process, &new.stdio)?;
     if new.stdio_base.checked_add(3).is_none() {
         return Err("its standard streams have no numbers".into());
     }
+    context.dress(&mut process);
+    host.lend(context.lent.as_ref(), new.stdio_base, &mut new.stdio)?;
     let creds = credentials(&process);
     let cwd = &process.cwd;
     let fs = kernel.vfs.context_of(&process, Rc::new(creds.clone())).await;
     let fs = fs.map_err(|errno| {
         let reason = nix::errno::Errno::from_raw(errno.number()).desc().to_lowercase();
-        format!("chdir to cwd ({cwd:?}) set in config.json failed: {reason}")
+        let whose = if process.own_capabilities { "there" } else { "set in config.json" };
+        format!("chdir to cwd ({cwd:?}) {whose} failed: {reason}")
     })?;
     let (stdio, terminal) = console::open_stdio(kernel, &process, &new.stdio, new.stdio_base).await?;
     let no_new_privs = process.no_new_privileges;
@@ -219,11 +233,20 @@ impl SandboxFactory for KernelFactory {
         handed: Handed,
     ) -> LocalBoxFuture<'_, Result<Opened, OpenError>> {
         Box::pin(async move {
-            let process = check(&sandbox)?.clone();
+            let mut sandbox = sandbox;
+            let mut process = check(&sandbox)?.clone();
+            let context = Rc::clone(&self.settings.context);
+            context.dress(&mut process);
+            if sandbox.in_context {
+                context.complete(&mut sandbox, &*self.settings.exports, &peer)?;
+            }
             let seccomp = sandbox.seccomp.as_ref().map(Profile::new).transpose();
             let seccomp = seccomp
                 .map_err(|e| OpenError::Invalid(format!("sandbox {:?}: its seccomp profile {e}", sandbox.id)))?;
             let host = Rc::new(RemoteHost::new(out.clone()));
+            let refused = |problem: String| OpenError::Denied(format!("sandbox {:?}: {problem}", sandbox.id));
+            let mut streams = sandbox.stdio.clone();
+            host.lend(context.lent.as_ref(), 0, &mut streams).map_err(refused)?;
             let sources = self.sources(&sandbox, &peer, handed.gofers, &host).await?;
             let vfs = Vfs::build(host.clone(), &sandbox, &sources).await.map_err(invalid)?;
             let network = || match handed.broker {
@@ -244,7 +267,7 @@ impl SandboxFactory for KernelFactory {
             });
             *kernel.path.borrow_mut() = search_path(&process.env);
             let fs = kernel.vfs.context(&process).await.map_err(invalid)?;
-            let (stdio, terminal) = console::open_stdio(&kernel, &process, &sandbox.stdio, 0)
+            let (stdio, terminal) = console::open_stdio(&kernel, &process, &streams, 0)
                 .await
                 .map_err(|problem| OpenError::Invalid(format!("sandbox {:?}: {problem}", sandbox.id)))?;
             let init = Init {
@@ -270,7 +293,7 @@ impl SandboxFactory for KernelFactory {
                 return Err(no_program(program, errno));
             }
             let native = if sandbox.strict { Vec::new() } else { native(kernel.seccomp.as_ref()) };
-            let opened = SessionSandbox { kernel, host, out, work: RefCell::new(JoinSet::new()) };
+            let opened = SessionSandbox { kernel, host, context, out, work: RefCell::new(JoinSet::new()) };
             if !sandbox.published.is_empty() {
                 let told = tell_of_listeners(Rc::clone(&opened.kernel), sandbox.published, opened.out.clone());
                 opened.spawn(told);

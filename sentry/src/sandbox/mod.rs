@@ -16,10 +16,12 @@ use crate::net::connect_loopback;
 use crate::server::sandbox::{Outbox, ProtocolError, Sandbox, SandboxStats};
 
 mod console;
+mod context;
 mod factory;
 mod namespaces;
 mod remote_host;
 
+pub use context::{Context, Lent};
 pub use factory::{ExportSource, KernelFactory, KernelSettings};
 use remote_host::RemoteHost;
 
@@ -29,6 +31,7 @@ const IN_FLIGHT_MAX: usize = 1 << 16;
 struct SessionSandbox {
     kernel: Rc<Kernel>,
     host: Rc<RemoteHost>,
+    context: Rc<Context>,
     out: Outbox,
     work: RefCell<JoinSet<()>>,
 }
@@ -104,8 +107,9 @@ impl Sandbox for SessionSandbox {
             }
             up::Body::Process(new) => {
                 let (id, kernel, out) = (new.id, Rc::clone(&self.kernel), self.out.clone());
+                let (host, context) = (Rc::clone(&self.host), Rc::clone(&self.context));
                 self.spawn(async move {
-                    let problem = factory::enter(&kernel, new).await.err().unwrap_or_default();
+                    let problem = factory::enter(&kernel, &host, &context, new).await.err().unwrap_or_default();
                     out.send(down::Body::ProcessReady(v1::ProcessReady { id, problem }));
                 });
             }

@@ -2,13 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use rsc_proto::abi::Errno;
 use rsc_proto::v1::{self, down, reverse::What};
 use tokio::sync::oneshot;
 
-use crate::kernel::file::Fut;
+use super::context::Lent;
+use crate::kernel::file::{Fut, ready};
 use crate::kernel::host::ComputeHost;
 use crate::server::sandbox::Outbox;
 
@@ -21,6 +23,13 @@ pub(super) struct RemoteHost {
     next: Cell<u64>,
     pending: RefCell<BTreeMap<u64, oneshot::Sender<v1::ReverseReply>>>,
     closed: Cell<bool>,
+    /// Standard streams that are the sentry's own, by their numbers in the sandbox.
+    lent: RefCell<BTreeMap<u32, (Rc<Lent>, u32)>>,
+}
+
+/// An error of a descriptor of the sentry's own.
+fn ours(errno: nix::errno::Errno) -> Errno {
+    Errno::new(errno as i32)
 }
 
 /// Takes the request back when its future is dropped before the reply.
@@ -40,7 +49,13 @@ impl Drop for Cancel<'_> {
 impl RemoteHost {
     /// The host to which `out` leads.
     pub(super) fn new(out: Outbox) -> Self {
-        Self { out, next: Cell::new(1), pending: RefCell::default(), closed: Cell::new(false) }
+        Self {
+            out,
+            next: Cell::new(1),
+            pending: RefCell::default(),
+            closed: Cell::new(false),
+            lent: RefCell::default(),
+        }
     }
 
     /// A reply came. `false`: nobody waits for it (it crossed a cancellation).
@@ -55,6 +70,22 @@ impl RemoteHost {
     pub(super) fn close(&self) {
         self.closed.set(true);
         self.pending.borrow_mut().clear();
+    }
+
+    /// Puts the sentry's own streams where a process, whose streams begin at `base`, asks for them; why not.
+    pub(super) fn lend(&self, own: Option<&Rc<Lent>>, base: u32, about: &mut [v1::Stdio]) -> Result<(), String> {
+        for (number, about) in (0..).zip(about).filter(|(_, about)| about.server) {
+            let own = own.ok_or(
+                "the sentry does not lend its standard streams; leave --stdio remote out, or start it with --allow-stdio",
+            )?;
+            *about = own.about.get(number as usize).copied().unwrap_or(v1::Stdio { closed: true, ..*about });
+            self.lent.borrow_mut().insert(base.saturating_add(number), (Rc::clone(own), number));
+        }
+        Ok(())
+    }
+
+    fn lent(&self, index: u32) -> Option<(Rc<Lent>, u32)> {
+        self.lent.borrow().get(&index).cloned()
     }
 
     fn send(&self, id: u64, what: What) {
@@ -106,25 +137,37 @@ impl ComputeHost for RemoteHost {
     }
 
     fn stdio_read(&self, index: u32, len: u32) -> Fut<'_, Result<Bytes, Errno>> {
+        if let Some((own, number)) = self.lent(index) {
+            return ready(own.files.read(number, len).map_err(ours));
+        }
         self.data(What::StdioRead(v1::StdioRead { index, len }))
     }
 
     fn stdio_write(&self, index: u32, data: Bytes) -> Fut<'_, Result<u64, Errno>> {
+        if let Some((own, number)) = self.lent(index) {
+            return ready(own.files.write(number, &data).map(|count| count as u64).map_err(ours));
+        }
         self.value(What::StdioWrite(v1::StdioWrite { index, data }))
     }
 
     fn stdio_poll(&self, index: u32, events: u32, wait: bool) -> Fut<'_, Result<u32, Errno>> {
+        if let Some((own, number)) = self.lent(index) {
+            return Box::pin(async move { own.files.poll(number, events, wait).await.map_err(ours) });
+        }
         Box::pin(
             async move { Ok(self.ask(What::StdioPoll(v1::StdioPoll { index, events, wait })).await?.value as u32) },
         )
     }
 
     fn stdio_ioctl(&self, index: u32, cmd: u32, data: Bytes) -> Fut<'_, Result<Bytes, Errno>> {
+        if let Some((own, number)) = self.lent(index) {
+            return ready(own.files.ioctl(number, cmd, &data).map_err(ours));
+        }
         self.data(What::StdioIoctl(v1::StdioIoctl { index, cmd, data }))
     }
 
     fn stdio_close(&self, index: u32) {
-        if !self.closed.get() {
+        if self.lent.borrow_mut().remove(&index).is_none() && !self.closed.get() {
             self.send(0, What::StdioClose(v1::StdioClose { index }));
         }
     }

@@ -2,3 +2,4 @@
 
 pub(crate) mod confine;
 pub(crate) mod net;
+pub(crate) mod stdio;

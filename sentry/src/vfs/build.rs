@@ -185,7 +185,7 @@ impl Vfs {
     pub async fn context(&self, process: &v1::Process) -> Result<Rc<FsContext>, BuildError> {
         let path = if process.cwd.is_empty() { "/" } else { &process.cwd };
         let bad = |errno| BuildError::Cwd { path: path.into(), errno };
-        let cwd = self.ensure(path.as_bytes(), true).await.map_err(bad)?.0;
+        let cwd = self.ensure(path.as_bytes(), true, false).await.map_err(bad)?.0;
         if !cwd.inode().attr().is_dir() {
             return Err(bad(Errno::ENOTDIR));
         }
@@ -219,7 +219,7 @@ impl Vfs {
     /// # Errors
     /// The mount point can't be made.
     pub async fn show_console(&self, terminal: &Location) -> Result<(), BuildError> {
-        let at = self.ensure(b"/dev/console", false).await;
+        let at = self.ensure(b"/dev/console", false, true).await;
         let at = at.map_err(|errno| BuildError::Mount { kind: "bind".into(), at: "/dev/console".into(), errno })?.0;
         self.bind(&at, terminal, terminal.mount.flags());
         Ok(())
@@ -237,9 +237,9 @@ impl Vfs {
         }
     }
 
-    /// The place at `path`, made if it is missing: in the tree where that can be written to, else seen here alone. The flag tells
-    /// whether it was there.
-    async fn ensure(&self, path: &[u8], directory: bool) -> Result<(Location, bool), Errno> {
+    /// The place at `path`, made if it is missing: in the tree where that can be written to (and `here_alone` does not spare it),
+    /// else seen here alone. The flag tells whether it was there.
+    async fn ensure(&self, path: &[u8], directory: bool, here_alone: bool) -> Result<(Location, bool), Errno> {
         let mut at = self.root();
         let parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|p| !p.is_empty()).collect();
         let mut existed = true;
@@ -254,10 +254,10 @@ impl Vfs {
             let Last::Name(name) = found.last else { return Err(Errno::ENOENT) };
             let last = i + 1 == parts.len();
             let kind = if directory || !last { mode::S_IFDIR | 0o755 } else { mode::S_IFREG | 0o644 };
-            at = match (Walker { start: found.parent.clone(), follow: false, ..self.builder() })
-                .make(&name, kind, 0, 0, b"")
-                .await
-            {
+            let spared = here_alone && found.parent.mount.fs.kind() != "tmpfs";
+            let walker = Walker { start: found.parent.clone(), follow: false, ..self.builder() };
+            let made = if spared { Err(Errno::EROFS) } else { walker.make(&name, kind, 0, 0, b"").await };
+            at = match made {
                 Ok(made) => made,
                 Err(Errno::EROFS | Errno::EACCES | Errno::EPERM) => {
                     let inode = Dir::new(Node::new(self.new_dev(), 1, kind)).inode();
@@ -278,7 +278,8 @@ impl Vfs {
             None => None,
         };
         let directory = from_outside.as_ref().is_none_or(|fs| fs.root().attr().is_dir());
-        let (at, existed) = self.ensure(m.destination.as_bytes(), directory).await.map_err(failed)?;
+        let place = self.ensure(m.destination.as_bytes(), directory, sandbox.in_context).await;
+        let (at, existed) = place.map_err(failed)?;
         if at.inode().attr().is_dir() != directory {
             return Err(failed(Errno::ENOTDIR));
         }

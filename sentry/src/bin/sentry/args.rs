@@ -83,6 +83,9 @@ pub(crate) struct ServeArgs {
     /// The network of sandboxes: none, host, or the path of a network namespace
     #[arg(long, default_value = "none", value_name = "none|host|PATH")]
     pub(crate) net: Net,
+    /// Lend standard input, output and error to programs that ask for them (rsc-runtime remote --stdio remote)
+    #[arg(long)]
+    pub(crate) allow_stdio: bool,
     /// Admit TCP peers by token: lines of TOKEN [NAME [EXPORT…]]
     #[arg(long, value_name = "PATH")]
     pub(crate) token_file: Option<PathBuf>,

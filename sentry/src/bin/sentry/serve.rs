@@ -12,7 +12,7 @@ use rsc_sentry::confine::close_others;
 use rsc_sentry::confine::sentry::{Needs, confine};
 use rsc_sentry::confine::starter::{Jobs, Starter};
 use rsc_sentry::net::NetConfig;
-use rsc_sentry::sandbox::{ExportSource, KernelFactory, KernelSettings};
+use rsc_sentry::sandbox::{Context, ExportSource, KernelFactory, KernelSettings, Lent};
 use rsc_sentry::server::exports::Net;
 use rsc_sentry::server::guests::{Doors, Guests};
 use rsc_sentry::server::sandbox::{GoferStream, OpenError, SandboxFactory};
@@ -139,7 +139,9 @@ async fn listening(args: &ServeArgs, starter: Starter, plan: Plan) -> anyhow::Re
         single: false,
     };
     let manager = ServiceManager::from_environment();
-    confine(&Needs { unix: args.unix.clone() })?;
+    let mut context = Context::of_process();
+    context.lent = args.allow_stdio.then(Lent::own);
+    confine(&Needs { unix: args.unix.clone(), stdio: args.allow_stdio })?;
     // Connections queue at the listeners from here on.
     manager.tell(sd_notify::NotifyState::Ready);
     let shutdown = async {
@@ -147,7 +149,7 @@ async fn listening(args: &ServeArgs, starter: Starter, plan: Plan) -> anyhow::Re
         tracing::info!("draining");
         manager.tell(sd_notify::NotifyState::Stopping);
     };
-    serve(incoming, guard, factory(args, starter), config, Guests::new(Vec::new()), shutdown).await?;
+    serve(incoming, guard, factory(args, starter, context), config, Guests::new(Vec::new()), shutdown).await?;
     Ok(())
 }
 
@@ -173,8 +175,9 @@ async fn embedded(args: &ServeArgs, starter: Starter, inherited: Inherited) -> a
             () = shutdown => {}
         }
     };
+    let context = Context::of_process();
     confine(&Needs::default())?;
-    serve(incoming, Arc::new(Guard::default()), factory(args, starter), config, guests, over).await?;
+    serve(incoming, Arc::new(Guard::default()), factory(args, starter, context), config, guests, over).await?;
     Ok(())
 }
 
@@ -201,7 +204,7 @@ fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// The kernel, with what the command line gives it.
-fn factory(args: &ServeArgs, starter: Starter) -> Rc<dyn SandboxFactory> {
+fn factory(args: &ServeArgs, starter: Starter, context: Context) -> Rc<dyn SandboxFactory> {
     let net = match &args.net {
         Net::None => NetConfig::None,
         Net::Host => NetConfig::Host,
@@ -210,20 +213,37 @@ fn factory(args: &ServeArgs, starter: Starter) -> Rc<dyn SandboxFactory> {
     let starter = Rc::new(starter);
     let exports = Rc::new(CommandLineExports(Rc::clone(&starter)));
     let broker = Rc::new(move |_: &NetConfig, socket: OwnedFd| starter.broker(socket.as_fd()));
-    Rc::new(KernelFactory::new(KernelSettings { exports, net, broker }))
+    Rc::new(KernelFactory::new(KernelSettings { exports, net, broker, context: Rc::new(context) }))
 }
 
 /// The trees of `--export`.
 struct CommandLineExports(Rc<Starter>);
 
 impl ExportSource for CommandLineExports {
-    fn start(&self, name: &str, peer: &Peer) -> Result<GoferStream, OpenError> {
+    fn only(&self, peer: &Peer) -> Result<String, OpenError> {
+        let mut names = self.0.names().filter(|name| peer.may_use(name));
+        match (names.next(), names.next()) {
+            (Some(only), None) => Ok(only.to_owned()),
+            (None, _) => Err(OpenError::Denied(
+                "there is no export for this peer; see --export and the token file of the sentry".to_owned(),
+            )),
+            (Some(first), Some(second)) => {
+                let names: Vec<&str> = [first, second].into_iter().chain(names).take(20).collect();
+                let names = names.join(", ");
+                Err(OpenError::Denied(format!(
+                    "there are several exports for this peer: {names}; name one with --export"
+                )))
+            }
+        }
+    }
+
+    fn start(&self, name: &str, peer: &Peer, plain_ids: bool) -> Result<GoferStream, OpenError> {
         // The same answer for what does not exist and for what this peer may not know of.
         if !peer.may_use(name) || !self.0.knows(name) {
             return Err(OpenError::Denied(format!(
                 "there is no export {name:?} for this peer; see --export and the token file of the sentry"
             )));
         }
-        self.0.start(name).map_err(|e| OpenError::Unavailable(e.to_string()))
+        self.0.start(name, plain_ids).map_err(|e| OpenError::Unavailable(e.to_string()))
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::terminal;
-use crate::sys::host;
+use crate::sys::stdio as host;
 
 /// One read or write moves at most this much.
 const MAX_TRANSFER: usize = 1 << 20;
@@ -66,6 +66,7 @@ pub(super) fn describe(fd: &OwnedFd) -> v1::Stdio {
         flags: u32::try_from(flags.bits()).unwrap_or_default(),
         tty: is_terminal(fd),
         closed: false,
+        server: false,
     }
 }
 

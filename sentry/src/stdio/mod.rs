@@ -1,4 +1,4 @@
-//! The caller's 0, 1 and 2, for the sentry.
+//! Standard streams for a sandbox: the caller's, which its supervisor serves, and the sentry process's own, where it lends them.
 //!
 //! They are somebody else's open file descriptions: their flags are never changed, and no operation on them ever waits, so that
 //! one thread can serve everything. What a description can't do without waiting is done after poll(2), in pieces that fit.
@@ -8,7 +8,7 @@ mod terminal;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -42,6 +42,17 @@ impl Stdio {
         self.files.borrow_mut().remove(&index);
     }
 
+    /// The process's own 0, 1 and 2. In a runtime.
+    pub fn own() -> (Self, Vec<v1::Stdio>) {
+        let fds = [
+            std::io::stdin().as_fd().try_clone_to_owned().ok(),
+            std::io::stdout().as_fd().try_clone_to_owned().ok(),
+            std::io::stderr().as_fd().try_clone_to_owned().ok(),
+        ];
+        let about = Self::describe(&fds);
+        (Self::new(fds), about)
+    }
+
     /// What they are, for the sentry.
     pub fn describe(fds: &[Option<OwnedFd>; 3]) -> Vec<v1::Stdio> {
         fds.iter()
@@ -67,6 +78,11 @@ impl Stdio {
     pub async fn poll(&self, index: u32, events: u32, wait: bool) -> nix::Result<u32> {
         let file = self.file(index)?;
         if wait { file.wait(events).await } else { file.poll(events) }
+    }
+
+    /// The terminal requests that [`ioctl`](Self::ioctl) makes.
+    pub fn requests() -> impl Iterator<Item = u32> {
+        terminal::requests()
     }
 
     /// A terminal request; the structure that it fills.

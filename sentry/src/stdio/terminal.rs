@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use bytes::Bytes;
 use nix::errno::Errno;
 
-use crate::sys::host;
+use crate::sys::stdio as host;
 
 /// What a request takes and gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,12 @@ const REQUESTS: [(u32, u32, Shape); 16] = [
 ];
 /// Those which throw away what was typed and not read.
 const FLUSHING: [u32; 2] = [0x5404, 0x402c_542d];
+
+/// What is executed.
+pub(super) fn requests() -> impl Iterator<Item = u32> {
+    let executed: std::collections::BTreeSet<u32> = REQUESTS.iter().map(|(_, executed, _)| *executed).collect();
+    executed.into_iter()
+}
 
 pub(super) fn ioctl(fd: BorrowedFd<'_>, is_terminal: bool, request: u32, data: &[u8]) -> nix::Result<Bytes> {
     let known = REQUESTS.iter().find(|(asked, ..)| *asked == request);
