@@ -116,6 +116,10 @@ pub enum Command {
         override_usage = "rsc-runtime remote [OPTIONS] --sentry URL (--all | --syscalls LIST | --rules FILE) -- PROGRAM [ARGS]..."
     )]
     Remote(Box<RemoteArgs>),
+    /// Take over a running process: chosen system calls of it are carried out by a sentry
+    Attach(AttachArgs),
+    /// Give a process back that attach has taken over
+    Detach(DetachArgs),
     /// Print the state of a container as JSON
     State(Id),
     /// Send a signal to a container's init
@@ -301,6 +305,40 @@ pub struct RemoteArgs {
     /// The program and its arguments
     #[arg(value_name = "PROGRAM ARGS", trailing_var_arg = true, required = true)]
     pub words: Vec<OsString>,
+}
+
+/// `attach`. The address of the sentry is a setting of all commands.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// System calls that are carried out there, with commas between them
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub syscalls: Vec<String>,
+    /// Rules that say which call is carried out where
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Take over the processes, too, that it makes from now on
+    #[arg(long)]
+    pub follow_children: bool,
+    /// Tree of the server whose files the process sees [default: the only one that the caller may use]
+    #[arg(long, value_name = "NAME")]
+    pub export: Option<String>,
+    /// Working directory there [default: the process keeps the one here]
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// The process
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: i32,
+}
+
+/// `detach`.
+#[derive(Debug, Args)]
+pub struct DetachArgs {
+    /// Also with remote descriptors open, which fail from then on
+    #[arg(long)]
+    pub force: bool,
+    /// The process
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: i32,
 }
 
 /// Whose standard streams a remote program has.

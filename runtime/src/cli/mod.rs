@@ -101,6 +101,8 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         Command::Start(args) => lifecycle::start::start(store, &args.id).map(done),
         Command::Exec(args) => lifecycle::exec::exec(context, exec_options(args)?),
         Command::Remote(args) => crate::remote::run(context, *args),
+        Command::Attach(args) => crate::remote::attach::attach(context, &args),
+        Command::Detach(args) => crate::remote::attach::detach(&args),
         Command::State(args) => Ok(print(&json(&lifecycle::state::state(store, &args.id)?)?)),
         Command::Ps(args) => ps(store, args),
         Command::Pause(args) => lifecycle::pause::pause(store, &args.id).map(done),

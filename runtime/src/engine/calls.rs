@@ -29,12 +29,12 @@ use std::{
 const BREAK_OFF: i64 = -512;
 
 /// The arguments in a task's registers.
-pub(super) fn args_of(regs: &Registers) -> [u64; 6] {
+pub(crate) fn args_of(regs: &Registers) -> [u64; 6] {
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9]
 }
 
 /// Puts arguments into registers.
-pub(super) fn set_args(regs: &mut Registers, args: [u64; 6]) {
+pub(crate) fn set_args(regs: &mut Registers, args: [u64; 6]) {
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
 }
 
@@ -299,7 +299,7 @@ fn reply_to(listener: BorrowedFd<'_>, id: u64, reply: Reply) {
 }
 
 /// Registers at a trap with another call in them.
-pub(super) fn with_call(regs: &Registers, nr: u32, args: [u64; 6]) -> Registers {
+pub(crate) fn with_call(regs: &Registers, nr: u32, args: [u64; 6]) -> Registers {
     let mut regs = *regs;
     regs.orig_rax = nr.into();
     set_args(&mut regs, args);
@@ -307,7 +307,7 @@ pub(super) fn with_call(regs: &Registers, nr: u32, args: [u64; 6]) -> Registers 
 }
 
 /// Registers with which a task, stopped after its `syscall` instruction, executes that instruction again.
-pub(super) fn reissue(regs: &Registers, nr: u32) -> Registers {
+pub(crate) fn reissue(regs: &Registers, nr: u32) -> Registers {
     let mut regs = *regs;
     regs.rip = regs.rip.wrapping_sub(2);
     regs.rax = nr.into();

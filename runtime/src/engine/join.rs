@@ -34,7 +34,7 @@ impl Engine {
         if self.tasks.contains_key(&pid) || self.joining.contains_key(&pid) {
             return Err(Errno::EEXIST);
         }
-        ptrace::seize(pid)?;
+        ptrace::seize(pid, ptrace::Options::WORKLOAD)?;
         self.joining.insert(pid, Joining::default());
         Ok(())
     }

@@ -13,7 +13,7 @@ pub fn name_of(tid: i32) -> Option<u32> {
 
 /// What a signal does to a task that gets it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Disposition {
+pub(crate) enum Disposition {
     /// Nothing. An untraced task is not even woken.
     Ignored,
     /// A handler runs.
@@ -25,7 +25,7 @@ pub(super) enum Disposition {
 }
 
 /// The disposition of a signal. A task that cannot be looked at is about to end.
-pub(super) fn disposition(tid: i32, signal: i32) -> Disposition {
+pub(crate) fn disposition(tid: i32, signal: i32) -> Disposition {
     let Ok(status) = fs::read_to_string(format!("/proc/{tid}/status")) else { return Disposition::Fatal };
     let has = |name| {
         let mask = field(&status, name).and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);

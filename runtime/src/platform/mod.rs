@@ -198,7 +198,7 @@ fn take_over(jail: &Jail, filter: &Filter) -> Result<Attached, AttachError> {
     let host = |doing| move |error| AttachError::Host { doing, error };
     let init = jail.pid;
     let message = filter_message(filter)?;
-    ptrace::seize(init).map_err(|errno| match ProcessId::of(init) {
+    ptrace::seize(init, ptrace::Options::WORKLOAD).map_err(|errno| match ProcessId::of(init) {
         // A zombie can't be traced either, but then that is not what went wrong.
         Some(process) if process.is_alive() => AttachError::Seize(errno),
         _ => AttachError::Jail(JailError::Ended),

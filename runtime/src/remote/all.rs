@@ -281,7 +281,11 @@ impl Wish {
 }
 
 /// The caller's environment with the changes of `--env`. PWD says where the program really is.
-fn environment(callers: impl Iterator<Item = (OsString, OsString)>, changes: &[String], cwd: &str) -> Vec<OsString> {
+pub(super) fn environment(
+    callers: impl Iterator<Item = (OsString, OsString)>,
+    changes: &[String],
+    cwd: &str,
+) -> Vec<OsString> {
     let mut entries: Vec<(OsString, OsString)> = callers.collect();
     let mut change = |name: &str, value: Option<&str>| {
         entries.retain(|(known, _)| known != name);
@@ -305,7 +309,7 @@ fn environment(callers: impl Iterator<Item = (OsString, OsString)>, changes: &[S
 }
 
 /// UID or UID:GID; without a group, that of the same number.
-fn parse_user(text: &str) -> Result<(u32, u32), String> {
+pub(super) fn parse_user(text: &str) -> Result<(u32, u32), String> {
     let bad = || format!("--user {text:?} is not UID or UID:GID, in numbers");
     let number = |text: &str| text.parse::<u32>().ok().filter(|id| *id != u32::MAX).ok_or_else(bad);
     let (uid, gid) = text.split_once(':').unwrap_or((text, text));

@@ -16,7 +16,7 @@ mod publish;
 mod reverse;
 pub mod sandbox;
 mod seccomp;
-mod session;
+pub(crate) mod session;
 mod strace;
 mod terminal;
 mod upstream;
@@ -123,7 +123,7 @@ impl Seat {
 
 /// Why a container could not be brought up, in one line.
 #[derive(Debug)]
-pub(crate) struct StartupError(String);
+pub(crate) struct StartupError(pub(crate) String);
 
 impl<E: std::error::Error> From<E> for StartupError {
     fn from(error: E) -> Self {

@@ -173,6 +173,7 @@ pub fn plan(id: &ContainerId, bundle: &Bundle, placement: Placement, record: boo
         tid: 1,
         namespaces: None,
         host_pids: false,
+        anchor: false,
         published: Vec::new(),
         in_context: false,
         seccomp: linux.and_then(|linux| linux.seccomp().as_ref()).map(super::seccomp::compile),
@@ -234,7 +235,8 @@ fn mount(bundle: &Bundle, mount: &rsc_oci::spec::Mount, exports: &mut Vec<Export
     v1::Mount { destination: mount.destination().display().to_string(), r#type: kind, options, source }
 }
 
-fn host_facts() -> v1::HostFacts {
+/// Facts of this machine which a sandbox may see.
+pub(crate) fn host_facts() -> v1::HostFacts {
     let nanos = |clock| {
         clock_gettime(clock)
             .map_or(0, |time| time.tv_sec().max(0) as u64 * 1_000_000_000 + time.tv_nsec().max(0) as u64)

@@ -6,7 +6,7 @@ use rsc_proto::transport::{ClientTls, Dialer, SentryUrl, client_token};
 use super::StartupError;
 
 /// A dialer for the sentry that the settings name; none when a private one is wanted.
-pub(super) fn dialer(settings: &Settings) -> Result<Option<Dialer>, StartupError> {
+pub(crate) fn dialer(settings: &Settings) -> Result<Option<Dialer>, StartupError> {
     let Some(url) = &settings.sentry else { return Ok(None) };
     let url: SentryUrl = url.parse()?;
     let identity = match (&settings.tls_cert, &settings.tls_key) {

@@ -18,15 +18,26 @@ pub const EVENT_STOP: i32 = libc::PTRACE_EVENT_STOP;
 /// `si_status` of a system call stop with `PTRACE_O_TRACESYSGOOD`.
 pub const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
 
-/// What the supervisor asks of each tracee.
-const OPTIONS: libc::c_int = libc::PTRACE_O_TRACESYSGOOD
-    | libc::PTRACE_O_TRACECLONE
-    | libc::PTRACE_O_TRACEFORK
-    | libc::PTRACE_O_TRACEVFORK
-    | libc::PTRACE_O_TRACEEXEC
-    | libc::PTRACE_O_TRACEEXIT
-    | libc::PTRACE_O_TRACESECCOMP
-    | libc::PTRACE_O_EXITKILL;
+/// What is asked of each tracee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options(libc::c_int);
+
+impl Options {
+    /// Stops at its own calls and at its program's end of execve(2).
+    const CALLS: libc::c_int = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEEXEC;
+    /// Its children are tracees from their first moment.
+    const CHILDREN: libc::c_int = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACEVFORK;
+    /// For workloads: everything, and they end with their tracer.
+    pub const WORKLOAD: Options = Options(
+        Self::CALLS | Self::CHILDREN | libc::PTRACE_O_TRACEEXIT | libc::PTRACE_O_TRACESECCOMP | libc::PTRACE_O_EXITKILL,
+    );
+    /// For a program that was started to be traced, and its children: they end with their tracer.
+    pub const LAUNCHED: Options = Options(Self::CALLS | Self::CHILDREN | libc::PTRACE_O_EXITKILL);
+    /// For a process that ran before, and its children.
+    pub const VISITED: Options = Options(Self::CALLS | Self::CHILDREN);
+    /// For a process that ran before; of what it makes, only its threads are meant.
+    pub const VISITED_ALONE: Options = Options(Self::CALLS | libc::PTRACE_O_TRACECLONE);
+}
 
 /// How a stopped tracee goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +64,45 @@ fn gone(op: libc::c_uint, tid: i32, errno: Errno) -> Gone {
 }
 
 /// Becomes the tracer of a task without stopping it.
-pub fn seize(pid: i32) -> nix::Result<()> {
+pub fn seize(pid: i32, options: Options) -> nix::Result<()> {
     // SAFETY: no pointers.
-    let value = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0usize, OPTIONS as usize) };
+    let value = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0usize, options.0 as usize) };
     check(value).map(drop)
+}
+
+/// Lets a stopped tracee go for good, with a signal if `signal` is not 0.
+pub fn detach(tid: i32, signal: i32) -> Result<(), Gone> {
+    request(libc::PTRACE_DETACH, tid, 0, usize::try_from(signal).unwrap_or(0)).map(drop)
+}
+
+/// Where in a system call a tracee has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallStop {
+    /// Before it.
+    Entry {
+        /// `AUDIT_ARCH_*` of the way in.
+        arch: u32,
+    },
+    /// After it.
+    Exit,
+    /// Elsewhere.
+    None,
+}
+
+/// Says where. Linux 5.3.
+pub fn call_stop(tid: i32) -> Result<CallStop, Gone> {
+    const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+    let mut info = [0u8; 88];
+    let (size, data) = (info.len(), info.as_mut_ptr());
+    // SAFETY: the kernel writes at most `size` bytes.
+    let value = unsafe { libc::ptrace(GET_SYSCALL_INFO, tid, size, data) };
+    check(value).map_err(|errno| gone(GET_SYSCALL_INFO, tid, errno))?;
+    let [op, _, _, _, a, b, c, d, ..] = info;
+    Ok(match op {
+        1 => CallStop::Entry { arch: u32::from_ne_bytes([a, b, c, d]) },
+        2 => CallStop::Exit,
+        _ => CallStop::None,
+    })
 }
 
 /// Resumes a stopped tracee, with a signal if `signal` is not 0.

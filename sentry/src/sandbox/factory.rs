@@ -287,8 +287,9 @@ impl SandboxFactory for KernelFactory {
             };
             let path = kernel.path.borrow().clone();
             let program = process.args.first().map_or("", String::as_str);
-            let found = exec::look_up(&kernel, &task, program.as_bytes(), path.as_deref()).await;
-            if let Err(errno) = found {
+            if !sandbox.anchor
+                && let Err(errno) = exec::look_up(&kernel, &task, program.as_bytes(), path.as_deref()).await
+            {
                 kernel.close();
                 return Err(no_program(program, errno));
             }

@@ -1,0 +1,132 @@
+//! Calls that a thread is made to make for us, in the place of one of its own: to get a descriptor, or to map one.
+
+use super::{
+    Stop,
+    thread::{Over, Thread},
+};
+use crate::remote::core::Made;
+use crate::sys::process;
+use crate::sys::ptrace::{self, Registers, Resume};
+use nix::errno::Errno;
+use rsc_proto::table::nr;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Every signal that can be blocked.
+const ALL_SIGNALS: u64 = u64::MAX;
+
+impl Thread {
+    /// Gives the thread, which is before its call, a placeholder for a new remote descriptor: its number. Afterwards it is behind
+    /// the call.
+    pub(super) async fn place(&mut self, regs: &Registers, made: Made) -> Result<Result<i32, Errno>, Over> {
+        let kind = (libc::SOCK_STREAM | if made.cloexec { libc::SOCK_CLOEXEC } else { 0 }) as u64;
+        let result = self.instead(regs, nr::SOCKET, [libc::AF_UNIX as u64, kind, 0, 0, 0, 0]).await?;
+        let placed = match i32::try_from(result) {
+            Ok(number) if number >= 0 => {
+                let taken = self.copy_of(number).and_then(|theirs| self.core().placeholders.take(&theirs, made.number));
+                taken.map(|handle| (number, handle))
+            }
+            _ => Err(Errno::from_raw(i32::try_from(-result).unwrap_or(libc::EIO))),
+        };
+        match placed {
+            Ok((number, handle)) => {
+                handle.seen.set((self.caller.process.tgid, number));
+                self.core().adopt(handle);
+                Ok(Ok(number))
+            }
+            Err(errno) => {
+                self.core().discard(made.number).await;
+                let mut regs = *regs;
+                regs.rax = (-i64::from(errno as i32)) as u64;
+                Ok(Err(errno)).inspect(|_| {
+                    // Behind the call already.
+                    let _ = ptrace::set_registers(self.tid, &regs);
+                })
+            }
+        }
+    }
+
+    /// Maps a copy: the thread makes a memfd, which is filled, maps it as it meant to map the remote file, and closes it.
+    pub(super) async fn map(&mut self, regs: Registers, contents: OwnedFd) -> Result<(), Over> {
+        let args = crate::engine::args_of(&regs);
+        // An empty string that is surely there: the end of the thread's own stack is its to write.
+        let name = regs.rsp.wrapping_sub(256) & !15;
+        if self.caller.window.write(name, &[0; 8]) != 8 {
+            return self.give_up(regs, Errno::EFAULT);
+        }
+        let made = self.instead(&regs, nr::MEMFD_CREATE, [name, 1, 0, 0, 0, 0]).await?;
+        let Ok(number) = i32::try_from(made) else { return self.return_from_exit(regs, made) };
+        if number < 0 {
+            return self.return_from_exit(regs, made);
+        }
+        let filled = self.copy_of(number).and_then(|memfd| fill(memfd, contents));
+        let mask = ptrace::signal_mask(self.tid)?;
+        ptrace::set_signal_mask(self.tid, ALL_SIGNALS)?;
+        let result = match filled {
+            Ok(()) => {
+                let [addr, length, protection, flags, ..] = args;
+                self.again(&regs, nr::MMAP, [addr, length, protection, flags, number as u64, 0]).await?
+            }
+            Err(errno) => -i64::from(errno as i32),
+        };
+        self.again(&regs, nr::CLOSE, [number as u64, 0, 0, 0, 0, 0]).await?;
+        ptrace::set_signal_mask(self.tid, mask)?;
+        self.return_from_exit(regs, result)
+    }
+
+    fn give_up(&mut self, mut regs: Registers, errno: Errno) -> Result<(), Over> {
+        regs.orig_rax = u64::MAX;
+        regs.rax = (-i64::from(errno as i32)) as u64;
+        ptrace::set_registers(self.tid, &regs)?;
+        self.go_on(0)
+    }
+
+    fn copy_of(&self, number: i32) -> nix::Result<OwnedFd> {
+        let pidfd = process::pidfd_open(self.caller.process.tgid)?;
+        process::pidfd_getfd(pidfd.as_fd(), number)
+    }
+
+    /// Another call instead of the one that the thread is about to make; its result. The thread is behind it then.
+    pub(super) async fn instead(&mut self, regs: &Registers, number: u32, args: [u64; 6]) -> Result<i64, Over> {
+        ptrace::set_registers(self.tid, &crate::engine::with_call(regs, number, args))?;
+        ptrace::resume(self.tid, Resume::ToExit, 0)?;
+        self.until_exit().await
+    }
+
+    /// One more call by a thread that is behind one. Its signals must be blocked.
+    async fn again(&mut self, regs: &Registers, number: u32, args: [u64; 6]) -> Result<i64, Over> {
+        let mut next = crate::engine::reissue(regs, number);
+        crate::engine::set_args(&mut next, args);
+        ptrace::set_registers(self.tid, &next)?;
+        ptrace::resume(self.tid, Resume::ToExit, 0)?;
+        self.until_exit().await
+    }
+
+    async fn until_exit(&mut self) -> Result<i64, Over> {
+        loop {
+            match self.next().await? {
+                Stop::Exit => return Ok(ptrace::registers(self.tid)?.rax as i64),
+                Stop::Group => ptrace::resume(self.tid, Resume::Listen, 0)?,
+                Stop::Execed => return Err(Over),
+                Stop::Signal(signal) => ptrace::resume(self.tid, Resume::ToExit, signal)?,
+                Stop::Entry(_) | Stop::Interrupted | Stop::Other => ptrace::resume(self.tid, Resume::ToExit, 0)?,
+            }
+        }
+    }
+}
+
+fn fill(memfd: OwnedFd, contents: OwnedFd) -> nix::Result<()> {
+    let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    let (mut from, mut to) = (File::from(contents), File::from(memfd));
+    let size = from.metadata().map_err(errno)?.len();
+    from.seek(SeekFrom::Start(0)).map_err(errno)?;
+    to.set_len(size).map_err(errno)?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match from.read(&mut buffer).map_err(errno)? {
+            0 => return Ok(()),
+            count => to.write_all(buffer.get(..count).unwrap_or_default()).map_err(errno)?,
+        }
+    }
+}
