@@ -16,7 +16,11 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
   address = "$S"
 [ttrpc]
   address = "$S.ttrpc"
+[plugins."io.containerd.snapshotter.v1.blockfile"]
+  scratch_file = "$W/scratch"
+  fs_type = "ext4"
 T
+truncate -s 16M "$W/scratch"; mkfs.ext4 -q -m 0 -O ^has_journal "$W/scratch"
 C="$B/ctr -a $S -n $NS"
 if [ -n "$SHIM_TYPE" ]; then CR="--runtime $SHIM_TYPE"; else CR="--runc-binary $RT --runc-root $RR"; fi
 CC="$C c create ${SHIM_TYPE:+--runtime $SHIM_TYPE}" CR="$C run $CR" # create takes no --runc-binary: runc by PATH
@@ -88,6 +92,51 @@ start_again() { $C t start -d c1; soon same RUNNING 'status c1'; counts; $C t ki
 create_start() { $CC $I c2 false; rc 1 $C t start c2; $C c rm c2; }
 kill_all() { $CR -d $I c3 sh -c 'sleep 1000 & sleep 1000'; $C t kill -a -s KILL c3; soon same STOPPED 'status c3'; $C t rm -f c3 || :; $C c rm c3; }
 delete_force() { $CR -d $I c4 sleep 1000; $C t rm -f c4 || :; eq "$(status c4)" ''; $C c rm c4; }
+log_file() { $CR --rm --log-uri "file://$D/said" $I t sh -c 'echo o; echo e >&2'; eq "$(sort "$D/said" | tr '\n' ' ')" 'e o '; }
+log_program() {
+    printf '%s\n' '#!/bin/bash' "exec 5>&-; cat <&3 >$D/logged & cat <&4 >>$D/logged & echo \$CONTAINER_NAMESPACE \$CONTAINER_ID >$D/logger; wait" >"$W/logger"
+    chmod 755 "$W/logger"; $CR --rm --log-uri "binary://$W/logger?a=b" $I t sh -c 'echo out'
+    soon grep -qx out "$D/logged"; eq "$(cat "$D/logger")" "$NS t"
+}
+oom_event() {
+    $C events >"$D/events" & local r=0 e=$!; sleep .3
+    $CR --rm --memory-limit 33554432 $I t sh -c 'tail /dev/zero' || r=$?
+    soon grep -q /tasks/oom "$D/events"; kill $e; [ $r != 0 ]
+}
+checkpoint_refused() { counts; refused $C t checkpoint c1 localhost/saved:1; counts; }
+shared_shim() { # by the containers of a group
+    $CR -d --annotation io.containerd.runc.v2.group=g $I g sleep 1000; $CR -d --annotation io.containerd.runc.v2.group=g $I h sleep 1000
+    eq "$(shims g | wc -w) $(shims h | wc -w)" '1 0'; $C t rm -f h || :; eq "$(status g)" RUNNING; kill -9 "$(shims g)"
+    soon same '' '$C t ls -q | grep -x g'; $C c rm g h
+}
+# As the CRI hands it on: a file in the form of the host's configuration.
+config_path() {
+    echo 'platform = "ptrace"' >"$W/host.toml"; eq "$($CR --rm --runtime-config-path "$W/host.toml" $I t echo hello)" hello
+    printf '# c\nplatform = "none"\n' >"$W/host.toml"; has "$($CR --rm --runtime-config-path "$W/host.toml" $I t true 2>&1 || :)" 'host.toml, line 2'
+    $C c rm t 2>/dev/null || :
+}
+# A root from a loop device, which is free again when the container is gone.
+block_root() {
+    eq "$($CR --rm --snapshotter blockfile $I t sh -c 'echo x >/x; cat /x; grep -c " / " /proc/mounts' | tr '\n' ' ')" 'x 1 '
+    soon loops_gone
+}
+loops_gone() { ! grep -s "$W/root" /sys/block/loop*/loop/backing_file; }
+# Options that no client of these hands to this shim: as containerd does, on the standard input of start.
+start_shim() { # CGROUP
+    mkdir -p "$W/direct"; echo '{}' >"$W/direct/config.json"
+    python3 -c '
+import sys
+field = lambda number, data: bytes([number << 3 | 2, len(data)]) + data
+sys.stdout.buffer.write(field(1, b"containerd.runc.v1.Options") + field(2, field(3, sys.argv[1].encode())))' "$1" |
+        (cd "$W/direct" && "$SHIM" -namespace "$NS" -id direct -address "$S" start)
+}
+shim_cgroup() {
+    local c p; for c in memory pids; do mkdir -p "/sys/fs/cgroup/$c/$NS/shims"; done
+    has "$(start_shim "/$NS/shims")" unix:///run/containerd/s/; p=$(shims direct)
+    for c in memory pids; do has "$(cat "/proc/$p/cgroup")" ":$c:/$NS/shims"; done
+    kill -TERM "$p"; soon same '' 'shims direct'; rmdir /sys/fs/cgroup/{memory,pids}/"$NS/shims"
+    has "$(start_shim "/$NS/none" 2>&1 || :)" "there is no cgroup /$NS/none"; eq "$(shims direct)" ''
+}
 parallel() {
     local i p=(); for i in 1 2 3 4; do $CR --rm $I p$i sh -c "exit $i" & p+=($!); done
     for i in 1 2 3 4; do rc $i wait "${p[i - 1]}"; done
@@ -110,9 +159,12 @@ step version run exit-code stdout-stderr big-output stdin tty-run env-cwd read-o
     join-pid-namespace killed-code missing-program oom limits hooks detach double-create delete-running
 [ "$V" = 1.6 ] && skip user "ctr 1.6 run has no --user" || step user
 [ -n "$SHIM_TYPE" ] || step state double-create-runtime delete-running-runtime update
-step exec-code exec-stdin exec-tty exec-cwd-user exec-missing exec-kill ps metrics pause resume kill-handled
+step exec-code exec-stdin exec-tty exec-cwd-user exec-missing exec-kill ps metrics pause resume kill-handled checkpoint-refused
 stop containerd; daemon
 step daemon-restart kill-term
 [ -n "$SHIM_TYPE" ] || step task-delete
 [ -z "$SHIM_TYPE" ] || $C t rm c1 >/dev/null 2>&1
-last_steps start-again create-start kill-all delete-force parallel shim-killed nothing-left
+step start-again create-start kill-all delete-force parallel log-file log-program oom-event shared-shim
+[ "$V" = 1.6 ] && skip block-root "no such snapshotter" || step block-root
+case ${SHIM:-} in */containerd-shim-rsc-v1) step config-path; [ ! -d /sys/fs/cgroup/memory ] || step shim-cgroup ;; esac
+last_steps shim-killed nothing-left

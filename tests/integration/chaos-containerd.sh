@@ -70,7 +70,7 @@ bring_down() { (flock 9; kill -KILL "$(cat "$W/containerd.pid")"; sleep 0.$((RAN
 
 # Everything that containers could leave, but for what belongs to the client (its FIFOs) or stays with containerd (images).
 picture() { python3 - "$W" "$NS" <<'P'
-import os, re, sys
+import glob, os, re, sys
 w, ns = sys.argv[1:]
 seen = set()
 def text(path):
@@ -104,6 +104,8 @@ for line in text("/proc/net/unix").splitlines()[1:]:
     if len(fields) > 7: seen.add("socket " + fields[7])
 for at, _, _ in os.walk("/sys/fs/cgroup"):
     if f"/{ns}/" in at: seen.add("cgroup " + at) # the one of all of them is the namespace's
+for at in glob.glob("/sys/block/loop*/loop/backing_file"):
+    if w in text(at): seen.add("loop device " + at)
 for tree in ("/run", f"{w}/state", f"{w}/root/io.containerd.runtime.v2.task", "/dev/shm", "/dev/mqueue"):
     for at, folders, files in os.walk(tree):
         if at == "/run/containerd": folders[:] = [it for it in folders if it != "fifo"]
