@@ -137,6 +137,8 @@ shim_cgroup() {
     kill -TERM "$p"; soon same '' 'shims direct'; rmdir /sys/fs/cgroup/{memory,pids}/"$NS/shims"
     has "$(start_shim "/$NS/none" 2>&1 || :)" "there is no cgroup /$NS/none"; eq "$(shims direct)" ''
 }
+# OVER=tcp: the sentry's own tree is the root.
+root_elsewhere() { eq "$($CR --rm --annotation dev.rsc.rootfs=sentry:tree $I t sh -c 'read a </where; echo $a; echo w >/written')" there; eq "$(cat "$W/tree/written")" w; }
 parallel() {
     local i p=(); for i in 1 2 3 4; do $CR --rm $I p$i sh -c "exit $i" & p+=($!); done
     for i in 1 2 3 4; do rc $i wait "${p[i - 1]}"; done
@@ -167,4 +169,5 @@ step daemon-restart kill-term
 step start-again create-start kill-all delete-force parallel log-file log-program oom-event shared-shim
 [ "$V" = 1.6 ] && skip block-root "no such snapshotter" || step block-root
 case ${SHIM:-} in */containerd-shim-rsc-v1) step config-path; [ ! -d /sys/fs/cgroup/memory ] || step shim-cgroup ;; esac
+[ -z "${OVER:-}" ] || step root-elsewhere
 last_steps shim-killed nothing-left

@@ -109,6 +109,8 @@ for at in glob.glob("/sys/block/loop*/loop/backing_file"):
 for tree in ("/run", f"{w}/state", f"{w}/root/io.containerd.runtime.v2.task", "/dev/shm", "/dev/mqueue"):
     for at, folders, files in os.walk(tree):
         if at == "/run/containerd": folders[:] = [it for it in folders if it != "fifo"]
+        # A folder that containerd was taking away when it was killed; it never looks at it again.
+        if at.startswith(f"{w}/"): folders[:] = [it for it in folders if it[0] != "."]
         for name in folders + files: seen.add("file " + os.path.join(at, name))
 print(*sorted(seen), sep="\n")
 P
@@ -118,7 +120,8 @@ left() { picture >"$W/now"; comm -13 "$W/before" "$W/now"; } # nothing beside it
 with_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null </dev/null >/dev/null; }
 # What runs: something that waits, writes and forks. One that begins a lot of processes is there to be killed half-way.
 work='while :; do echo x >>/tmp/f; wc -l </tmp/f >/dev/null; (sleep 0.01); done'
-gone() { ! { $C c ls -q && $C t ls -q; } | grep -qx "$1" && $C version; }
+# Only an answer counts: containerd may be down.
+gone() { local tasks containers; tasks=$($C t ls -q) && containers=$($C c ls -q) && ! grep -qx "$1" <<<"$tasks"$'\n'"$containers"; }
 remove() { # as somebody who wants it gone, however often that takes
     local i; for i in $(seq 40); do
         $C t rm -f "$1"; $C c rm "$1"
@@ -126,7 +129,7 @@ remove() { # as somebody who wants it gone, however often that takes
     done >/dev/null 2>&1
     return 1
 }
-ended() { case $(status "$1") in RUNNING | PAUSED | CREATED) return 1 ;; esac; $C version; }
+ended() { local tasks; tasks=$($C t ls) && ! grep -q "^$1 .*\(RUNNING\|PAUSED\|CREATED\)" <<<"$tasks"; }
 within() { local i; for i in $(seq 80); do "$@" >/dev/null 2>&1 && return; sleep .25; done; return 1; } # 20 s and more
 victim() { # victim N
     set +e # what fails because something was killed is no failure
