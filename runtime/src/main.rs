@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let argv: Vec<_> = std::env::args_os().collect();
     // Clients leave descriptors open that are not meant for us, nor for a workload.
-    rsc_runtime::sys::host::close_strays(3);
-    ExitCode::from(rsc_runtime::cli::main(std::env::args_os().collect()))
+    rsc_runtime::sys::host::close_strays(3 + rsc_runtime::cli::passed_on(&argv));
+    ExitCode::from(rsc_runtime::cli::main(argv))
 }

@@ -25,7 +25,7 @@ pub use unix::UnixIo;
 pub use url::{SentryUrl, UrlError};
 
 /// The version of the session protocol. Both sides must speak the same one.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Longest message, either way, in bytes.
 pub const MAX_MESSAGE: usize = 8 << 20;

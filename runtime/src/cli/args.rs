@@ -186,7 +186,7 @@ pub struct Common {
     /// Accepted: the workload has a keyring of no host
     #[arg(long)]
     pub no_new_keyring: bool,
-    /// Descriptors to pass on; only 0 is supported
+    /// Pass on so many descriptors, from 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
 }
@@ -261,7 +261,7 @@ pub struct ExecArgs {
     /// Accepted where AppArmor is not active
     #[arg(long, value_name = "PROFILE")]
     pub apparmor: Option<String>,
-    /// Descriptors to pass on; only 0 is supported
+    /// Pass on so many descriptors, from 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
     /// Cgroup below the container's

@@ -191,12 +191,6 @@ fn update(store: &Store, args: args::UpdateArgs) -> Result<(), LifecycleError> {
 }
 
 fn exec_options(args: ExecArgs) -> Result<ExecOptions, LifecycleError> {
-    let refused = |text: &str| LifecycleError::Exec(Box::new(LifecycleError::Unsupported(text.to_owned())));
-    if args.preserve_fds != 0 {
-        return Err(refused(
-            "--preserve-fds is not supported: a workload has no descriptors of the host; leave it out",
-        ));
-    }
     let mut words = args.words.into_iter();
     let id = words.next().unwrap_or_default();
     let what = match args.process {
@@ -220,23 +214,20 @@ fn exec_options(args: ExecArgs) -> Result<ExecOptions, LifecycleError> {
         detach: args.detach,
         pid_file: args.pid_file,
         console_socket: args.console_socket,
+        preserve_fds: args.preserve_fds,
         ignore_paused: args.ignore_paused,
         cgroups: args.cgroup,
     })
 }
 
 fn create_options(context: &Context, common: Common, id: ContainerId) -> Result<CreateOptions, LifecycleError> {
-    if common.preserve_fds != 0 {
-        return Err(LifecycleError::Unsupported(
-            "--preserve-fds is not supported: a workload has no descriptors of the host; leave it out".to_owned(),
-        ));
-    }
     let config = HostConfig::load(context.global.config.as_deref())?;
     Ok(CreateOptions {
         id,
         bundle: common.bundle.unwrap_or_else(|| PathBuf::from(".")),
         pid_file: common.pid_file,
         console_socket: common.console_socket,
+        preserve_fds: common.preserve_fds,
         permitted: if context.global.allow_annotations { Permitted::all() } else { config.permitted() },
         config,
     })
@@ -309,6 +300,24 @@ fn log_of(argv: &[OsString]) -> Option<Log> {
     let path = matches.try_get_one::<PathBuf>("log").ok()??;
     let format = matches.try_get_one::<LogFormat>("log_format").ok().flatten().copied().unwrap_or_default();
     Log::open(Some(path), format).ok()
+}
+
+/// How many descriptors behind 0, 1 and 2 a command line may want to pass on to a workload; looked at before it is parsed, when
+/// nothing of ours is open yet. A program's argument may look like the flag: what is kept for it is not passed on.
+pub fn passed_on(argv: &[OsString]) -> u32 {
+    const FLAG: &str = "--preserve-fds";
+    let mut words = argv.iter().skip(1);
+    let mut asked = 0;
+    while let Some(word) = words.next() {
+        let Some(word) = word.to_str() else { continue };
+        let number = match word.strip_prefix(FLAG) {
+            Some("") => words.next().and_then(|number| number.to_str()),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        asked = number.and_then(|number| number.parse().ok()).unwrap_or(asked);
+    }
+    lifecycle::activated().saturating_add(asked).min(lifecycle::MAX_PASSED)
 }
 
 /// The words before the program of an `exec` or a `remote` or the options of a `ps`, which have flags of their own.

@@ -18,6 +18,8 @@ use crate::sys;
 
 /// No message is longer.
 const MAX_MESSAGE: usize = 16 << 10;
+/// No message brings more descriptors. Linux: SCM_MAX_FD.
+const MAX_DESCRIPTORS: usize = 253;
 /// Name of the socket in the container's folder.
 pub const SOCKET: &str = "control";
 /// A command waits this long for the supervisor's answer.
@@ -30,12 +32,12 @@ pub enum Request {
     /// Let the workload's program run.
     Start,
     /// Take over a process that waits in the jail. With it come a memory file with its `process` (config.json's), its end of the
-    /// jail's socket, and those of its 0, 1 and 2 that are open. Done: it is held in the loader.
+    /// jail's socket, and those of its descriptors that are open. Done: it is held in the loader.
     Enter {
         /// Its pid on the host.
         pid: i32,
-        /// Which of 0, 1 and 2 come along.
-        stdio: [bool; 3],
+        /// Which of its descriptors come along, from 0 on.
+        stdio: Vec<bool>,
         /// They are a terminal, and behind them comes the socket of its [watcher](super::watcher).
         #[serde(default)]
         terminal: bool,
@@ -144,7 +146,7 @@ pub fn send(socket: RawFd, message: &impl Serialize, fds: &[RawFd]) -> io::Resul
 /// Receives one message; none at the end.
 pub fn receive<T: DeserializeOwned>(socket: RawFd, flags: MsgFlags) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut buffer = vec![0; MAX_MESSAGE];
-    let mut space = nix::cmsg_space!([RawFd; 16]);
+    let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let mut slices = [IoSliceMut::new(&mut buffer)];
     let message = recvmsg::<()>(socket, &mut slices, Some(&mut space), flags | MsgFlags::MSG_CMSG_CLOEXEC)?;
     let (length, cut) = (message.bytes, message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC));

@@ -16,6 +16,7 @@ use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage, hooks};
 
 use super::control::{self, Channel, FromSupervisor};
 use super::neighbours::{Host, Neighbours};
+use super::passed::{self, Passed};
 use super::terminal::Pty;
 use super::{CreateOptions, LifecycleError, delete, environment, sysctl};
 use crate::cli::{Context, settings, time};
@@ -37,7 +38,9 @@ pub struct Created {
 
 /// Makes a container. `attached`: the caller stays and serves the terminal itself.
 pub fn create(context: &Context, options: &CreateOptions, attached: bool) -> Result<Created, LifecycleError> {
-    let bundle = Bundle::load(&options.bundle, &Permissions { annotations: options.permitted.clone() })?;
+    let mut bundle = Bundle::load(&options.bundle, &Permissions { annotations: options.permitted.clone() })?;
+    let passed = Passed::take(passed::activated(), options.preserve_fds)?;
+    passed.announce(&mut bundle.spec);
     for ignored in &bundle.ignored {
         tracing::info!("ignored: {ignored}");
     }
@@ -58,7 +61,7 @@ pub fn create(context: &Context, options: &CreateOptions, attached: bool) -> Res
     }
     let locked = context.store.create(&options.id)?;
     let mut record = first_record(context, options, &bundle);
-    match make(context, options, &bundle, &locked, &mut record, terminal) {
+    match make(context, options, &bundle, &locked, &mut record, terminal, passed) {
         Ok(terminal) => Ok(Created { locked, record, terminal }),
         Err(error) => {
             if let Some(path) = &options.pid_file {
@@ -109,11 +112,13 @@ fn make(
     locked: &Locked,
     record: &mut Record,
     terminal: bool,
+    passed: Passed,
 ) -> Result<Option<OwnedFd>, LifecycleError> {
     locked.save(record)?;
     let Around { shared, host, publish } = neighbours(context, bundle, locked, record)?;
     let cgroups = make_cgroups(context, bundle, locked, record)?;
-    let (stdio, master) = stdio(options, bundle, terminal)?;
+    let (mut stdio, master) = stdio(options, bundle, terminal)?;
+    stdio.extend(passed.into_descriptors());
     let listener = control::listen_in(locked.dir())
         .map_err(LifecycleError::io("making the control socket of", record.id.as_str()))?;
     let jail = jail::spawn(&jail_config(bundle)).map_err(|error| LifecycleError::Supervisor(error.to_string()))?;
@@ -248,9 +253,9 @@ fn stdio(
     options: &CreateOptions,
     bundle: &Bundle,
     terminal: bool,
-) -> Result<([Option<OwnedFd>; 3], Option<OwnedFd>), LifecycleError> {
+) -> Result<(Vec<Option<OwnedFd>>, Option<OwnedFd>), LifecycleError> {
     if !terminal {
-        return Ok(([own(0), own(1), own(2)], None));
+        return Ok((vec![own(0), own(1), own(2)], None));
     }
     let (slaves, pty) = Pty::for_process(bundle.spec.process().as_ref().unwrap_or(&Process::default()))?;
     match &options.console_socket {

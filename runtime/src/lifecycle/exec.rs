@@ -20,6 +20,7 @@ use rsc_oci::{ProcessId, Record, Status};
 
 use super::control::{Conversation, Reply, Request};
 use super::create::{adjust_oom_score, own};
+use super::passed::Passed;
 use super::terminal::{Pty, Relay};
 use super::{LifecycleError, environment, run, watcher};
 use crate::cli::Context;
@@ -42,6 +43,8 @@ pub struct ExecOptions {
     pub console_socket: Option<PathBuf>,
     /// Even if the container is paused.
     pub ignore_paused: bool,
+    /// How many descriptors to pass on, from 3.
+    pub preserve_fds: u32,
     /// Cgroups below the container's: see [`Cgroups::below`].
     pub cgroups: Vec<String>,
 }
@@ -94,10 +97,12 @@ fn execute(context: &Context, options: ExecOptions) -> Result<u8, LifecycleError
         }
         _ => {}
     }
+    let passed = Passed::take(0, options.preserve_fds)?;
     let cgroups = Cgroups::existing(&record.leaves).below(&options.cgroups)?;
     // From here on a signal is for the new process, which unblocks its own again.
     let signals = run::block_signals()?;
-    let (stdio, master) = stdio(&process, terminal, options.console_socket.as_deref())?;
+    let (mut stdio, master) = stdio(&process, terminal, options.console_socket.as_deref())?;
+    stdio.extend(passed.into_descriptors());
     let conversation = begin(entry.dir(), &record)?;
     let new = New {
         id: record.id.as_str(),
@@ -144,9 +149,9 @@ fn stdio(
     process: &Process,
     terminal: bool,
     console: Option<&Path>,
-) -> Result<([Option<OwnedFd>; 3], Option<OwnedFd>), LifecycleError> {
+) -> Result<(Vec<Option<OwnedFd>>, Option<OwnedFd>), LifecycleError> {
     if !terminal {
-        return Ok(([own(0), own(1), own(2)], None));
+        return Ok((vec![own(0), own(1), own(2)], None));
     }
     let (slaves, pty) = Pty::for_process(process)?;
     match console {
@@ -175,7 +180,7 @@ pub(super) fn hook(
     let cgroups = Cgroups::existing(&record.leaves);
     let copy =
         || output.try_clone().map(|file| Some(file.into())).map_err(LifecycleError::io("copying", "a descriptor"));
-    let stdio = [Some(input.into()), copy()?, copy()?];
+    let stdio = vec![Some(input.into()), copy()?, copy()?];
     let conversation = begin(dir, record)?;
     let new = New {
         id: record.id.as_str(),
@@ -241,7 +246,7 @@ pub(crate) struct New<'a> {
 
 impl New<'_> {
     /// Makes it and lets its program run; its pid. On an error nothing of it is left.
-    pub(crate) fn start(&self, stdio: [Option<OwnedFd>; 3]) -> Result<i32, LifecycleError> {
+    pub(crate) fn start(&self, stdio: Vec<Option<OwnedFd>>) -> Result<i32, LifecycleError> {
         let process = self.process;
         let (host_uid, host_gid) = JailConfig::host_ids();
         let config = JailConfig {
@@ -279,7 +284,7 @@ impl New<'_> {
     fn hand_over(
         &self,
         jail: &jail::Jail,
-        stdio: [Option<OwnedFd>; 3],
+        stdio: Vec<Option<OwnedFd>>,
         watched: Option<OwnedFd>,
         rlimits: &[(u32, u64, u64)],
     ) -> Result<(), LifecycleError> {
@@ -290,7 +295,7 @@ impl New<'_> {
         fds.extend(stdio.iter().flatten().map(AsRawFd::as_raw_fd));
         fds.extend(watched.iter().map(AsRawFd::as_raw_fd));
         let (pid, terminal) = (jail.pid, watched.is_some());
-        let open = std::array::from_fn(|i| stdio.get(i).is_some_and(Option::is_some));
+        let open = stdio.iter().map(Option::is_some).collect();
         let program = self.program.map(|path| path.display().to_string());
         let request = Request::Enter { pid, stdio: open, terminal, program };
         outcome(conversation.ask(&request, &fds).map_err(failed())?)?;

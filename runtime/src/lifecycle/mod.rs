@@ -9,6 +9,7 @@ pub mod events;
 pub mod exec;
 pub mod kill;
 pub mod neighbours;
+mod passed;
 pub mod pause;
 pub mod ps;
 pub mod run;
@@ -18,6 +19,8 @@ mod sysctl;
 pub mod terminal;
 pub mod update;
 mod watcher;
+
+pub use passed::{MAX as MAX_PASSED, activated};
 
 use std::io;
 use std::path::PathBuf;
@@ -156,6 +159,8 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// Where to send the terminal's master.
     pub console_socket: Option<PathBuf>,
+    /// How many descriptors to pass on, from 3.
+    pub preserve_fds: u32,
     /// What the bundle's annotations may choose.
     pub permitted: Permitted,
     /// The host's configuration.

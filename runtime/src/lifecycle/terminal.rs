@@ -55,14 +55,14 @@ impl Pty {
     }
 
     /// One for a process of a specification, and its three descriptors.
-    pub fn for_process(process: &Process) -> Result<([Option<OwnedFd>; 3], Self), LifecycleError> {
+    pub fn for_process(process: &Process) -> Result<(Vec<Option<OwnedFd>>, Self), LifecycleError> {
         let size = process.console_size().map(|size| {
             let cells = |cells: u64| u16::try_from(cells).unwrap_or(u16::MAX);
             (cells(size.height()), cells(size.width()))
         });
         let pty = Self::open(size)?;
         let copy = || pty.slave.try_clone().map_err(LifecycleError::io("copying", "a descriptor"));
-        Ok(([Some(copy()?), Some(copy()?), Some(copy()?)], pty))
+        Ok((vec![Some(copy()?), Some(copy()?), Some(copy()?)], pty))
     }
 
     /// Sends the master to the socket at `path`, as runc does: with the terminal's name as data.

@@ -97,7 +97,7 @@ pub(super) fn run(context: &Context, args: RemoteArgs) -> Result<u8, LifecycleEr
         shared: Vec::new(),
         host: None,
         // The log of calls may go to standard error.
-        stdio: [None, None, own(2)],
+        stdio: vec![None, None, own(2)],
         terminal: false,
         commands: Commands::Only(commands),
         jail,
@@ -184,11 +184,11 @@ impl Drop for Ending {
 
 /// Standard streams for the program, and the master of its terminal: it has one if both input and output are.
 #[allow(clippy::type_complexity)]
-fn stdio(streams: Streams) -> Result<([Option<OwnedFd>; 3], Option<OwnedFd>), LifecycleError> {
+fn stdio(streams: Streams) -> Result<(Vec<Option<OwnedFd>>, Option<OwnedFd>), LifecycleError> {
     if streams == Streams::Remote {
-        return Ok(([None, None, None], None));
+        return Ok((vec![None, None, None], None));
     }
-    let mut stdio = [own(0), own(1), own(2)];
+    let mut stdio = vec![own(0), own(1), own(2)];
     if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
         return Ok((stdio, None));
     }

@@ -282,9 +282,11 @@ impl Client {
             What::ReadMemory(it) => self.read_memory(it.tid, it.addr, it.len),
             What::WriteMemory(it) => (self.write_memory(it.tid, it.addr, &it.data), Bytes::new()),
             What::Cancel(_) | What::StdioClose(_) => return,
-            What::StdioRead(_) | What::StdioWrite(_) | What::StdioPoll(_) | What::StdioIoctl(_) => {
-                refused(Errno::EBADF)
-            }
+            What::StdioRead(_)
+            | What::StdioWrite(_)
+            | What::StdioSeek(_)
+            | What::StdioPoll(_)
+            | What::StdioIoctl(_) => refused(Errno::EBADF),
             // Processes here are not the sentry's to signal or to look at, and nothing is mapped by it.
             What::Signal(_) | What::ProcInfo(_) => refused(Errno::ESRCH),
             What::ArenaOpen(_) | What::ArenaWrite(_) | What::ArenaRead(_) => refused(Errno::ENODEV),

@@ -50,7 +50,7 @@ pub(super) struct Entrance {
 /// A request to take over the process `pid`. See [`Request::Enter`](crate::lifecycle::control::Request::Enter).
 pub(super) struct Wish {
     pub(super) pid: i32,
-    pub(super) open: [bool; 3],
+    pub(super) open: Vec<bool>,
     pub(super) terminal: bool,
     pub(super) program: Option<String>,
     pub(super) fds: Vec<OwnedFd>,
@@ -60,11 +60,12 @@ pub(super) struct Wish {
 struct Newcomer {
     process: v1::Process,
     options: engine::Options,
-    stdio: [Option<OwnedFd>; 3],
+    stdio: Vec<Option<OwnedFd>>,
     /// Of its terminal.
     watcher: Option<OwnedFd>,
     following: Option<AbortHandle>,
-    base: Option<u32>,
+    /// The number of its first descriptor, and how many it has.
+    base: Option<(u32, u32)>,
     /// Its last words come here.
     jail: OwnedFd,
     /// Of the request to take it over.
@@ -82,6 +83,7 @@ impl Entrance {
         filter: Vec<u8>,
         context: Option<InContext>,
         program: Option<String>,
+        first_stdio: u32,
     ) -> Self {
         Self {
             engine,
@@ -92,7 +94,7 @@ impl Entrance {
             newcomers: RefCell::default(),
             told: RefCell::default(),
             next_told: Cell::new(1),
-            next_stdio: Cell::new(3),
+            next_stdio: Cell::new(first_stdio),
             context,
             program,
         }
@@ -123,7 +125,7 @@ impl Entrance {
         let (Some(file), Some(jail)) = (fds.next(), fds.next()) else {
             return Err(io::Error::other("the request is malformed"));
         };
-        let stdio = open.map(|open| if open { fds.next() } else { None });
+        let stdio: Vec<_> = open.into_iter().map(|open| if open { fds.next() } else { None }).collect();
         let watcher = if terminal { fds.next() } else { None };
         let mut text = Vec::new();
         File::from(file).take(MAX_PROCESS).read_to_end(&mut text)?;
@@ -166,12 +168,13 @@ impl Entrance {
             }
         });
         let base = self.next_stdio.get();
-        let Some(next) = base.checked_add(3) else {
+        let count = u32::try_from(newcomer.stdio.len()).unwrap_or(u32::MAX);
+        let Some(next) = base.checked_add(count) else {
             self.engine.borrow_mut().kill_root(pid);
             return;
         };
         self.next_stdio.set(next);
-        newcomer.base = Some(base);
+        newcomer.base = Some((base, count));
         if let Some(watcher) = newcomer.watcher.take() {
             let upstream = self.upstream.clone();
             let following = tokio::task::spawn_local(async move {
@@ -250,8 +253,8 @@ impl Entrance {
             let _ = reply.send(Reply::Failed(format!("taking over the new process: {reason}")));
         }
         // Else it is the sentry that says when nobody uses them any more.
-        if let (false, Some(base)) = (newcomer.known && !self.upstream.is_lost(), newcomer.base) {
-            (base..).take(3).for_each(|index| self.reverse.close_stdio(index));
+        if let (false, Some((base, count))) = (newcomer.known && !self.upstream.is_lost(), newcomer.base) {
+            (base..).take(count as usize).for_each(|index| self.reverse.close_stdio(index));
         }
     }
 }

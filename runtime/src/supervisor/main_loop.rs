@@ -82,14 +82,14 @@ struct Supervisor {
 async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, SessionHandle), StartupError> {
     let strace = match &seat.settings.strace {
         Some(path) => {
-            let opened = Strace::open(path, seat.stdio[2].as_ref());
+            let opened = Strace::open(path, seat.stdio.get(2).and_then(Option::as_ref));
             Some(opened.map_err(|error| StartupError(format!("--strace {}: {error}", path.display())))?)
         }
         None => None,
     };
     let mut plan = sandbox::plan(&seat.id, &seat.bundle, seat.settings.placement, strace.is_some());
     if let Some(context) = &seat.context {
-        seat.stdio = [None, None, None];
+        seat.stdio = vec![None, None, None];
         context.complete(&mut plan.sandbox);
     }
     plan.sandbox.stdio = Stdio::describe(&seat.stdio);
@@ -101,6 +101,7 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let filter = filter(&seat, platform, &welcome);
     let message = platform::filter_message(&filter)?;
     let attached = platform::attach(&seat.jail, &filter)?;
+    let first_stdio = u32::try_from(seat.stdio.len())?;
     let stdio = Rc::new(Stdio::new(std::mem::take(&mut seat.stdio)));
     let arena = Rc::new(RefCell::new(Arena::new(donors)));
     let upstream = Upstream::new(session.sender());
@@ -120,8 +121,8 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
     let reverse = Rc::new(Reverse::new(stdio, arena, Rc::new(move |reply| replies.reply(reply))));
     let engine = Rc::new(RefCell::new(engine));
     let context = seat.context.clone();
-    let entrance =
-        Entrance::new(engine.clone(), upstream.clone(), Rc::clone(&reverse), starting.clone(), message, context, found);
+    let (own, begun) = (upstream.clone(), starting.clone());
+    let entrance = Entrance::new(engine.clone(), own, Rc::clone(&reverse), begun, message, context, found, first_stdio);
     confine::alone().await?;
     confine::confine()?;
     let program = program.to_vec();

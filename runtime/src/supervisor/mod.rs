@@ -66,8 +66,8 @@ pub struct Seat {
     pub host: Option<PathBuf>,
     /// Ports that it relays.
     pub publish: Vec<Publication>,
-    /// The workload's 0, 1 and 2.
-    pub stdio: [Option<OwnedFd>; 3],
+    /// The workload's descriptors, from 0 on.
+    pub stdio: Vec<Option<OwnedFd>>,
     /// They are a terminal of ours.
     pub terminal: bool,
     /// Where commands come from.
@@ -188,7 +188,7 @@ fn detach(seat: &Seat) -> io::Result<()> {
         host::replace_standard(log.as_fd(), 2)?;
     }
     raise_descriptor_limit();
-    match &seat.stdio {
+    match seat.stdio.as_slice() {
         [Some(slave), ..] if seat.terminal => terminal::acquire(slave),
         _ => Ok(()),
     }

@@ -51,8 +51,11 @@ impl Reverse {
     /// Serves a request that concerns no task.
     pub(super) fn serve(&self, id: u64, what: What) {
         let answer = match what {
-            What::StdioRead(it) => data_reply(id, self.stdio.read(it.index, it.len)),
-            What::StdioWrite(it) => reply(id, self.stdio.write(it.index, &it.data).map(|count| count as i64)),
+            What::StdioRead(it) => data_reply(id, self.stdio.read(it.index, it.len, it.offset)),
+            What::StdioWrite(it) => {
+                reply(id, self.stdio.write(it.index, &it.data, it.offset).map(|count| count as i64))
+            }
+            What::StdioSeek(it) => reply(id, self.stdio.seek(it.index, it.offset, it.whence)),
             What::StdioIoctl(it) => data_reply(id, self.stdio.ioctl(it.index, it.cmd, &it.data)),
             What::StdioPoll(it) => {
                 return self.poll(id, it);
@@ -84,7 +87,7 @@ impl Reverse {
     }
 
     /// The descriptors of a process that enters the workload, from number `base` on.
-    pub(super) fn add_stdio(&self, base: u32, fds: [Option<OwnedFd>; 3]) {
+    pub(super) fn add_stdio(&self, base: u32, fds: Vec<Option<OwnedFd>>) {
         self.stdio.add(base, fds);
     }
 
@@ -133,7 +136,7 @@ mod tests {
         let local = tokio::task::LocalSet::new();
         runtime.block_on(local.run_until(async {
             let (read, write) = nix::unistd::pipe().unwrap();
-            let stdio = Rc::new(Stdio::new([Some(read), None, None]));
+            let stdio = Rc::new(Stdio::new(vec![Some(read), None, None]));
             let replies = Rc::new(RefCell::new(Vec::new()));
             let sink = replies.clone();
             let reverse = Reverse::new(stdio, Rc::default(), Rc::new(move |reply| sink.borrow_mut().push(reply)));
@@ -149,7 +152,7 @@ mod tests {
             }
             assert_eq!(replies.borrow().as_slice(), [reply(2, Ok(i64::from(POLLIN)))]);
             assert!(reverse.waiting.borrow().is_empty());
-            reverse.serve(3, What::StdioWrite(v1::StdioWrite { index: 1, data: Bytes::new() }));
+            reverse.serve(3, What::StdioWrite(v1::StdioWrite { index: 1, ..v1::StdioWrite::default() }));
             assert_eq!(replies.borrow().last(), Some(&reply(3, Err(Errno::EBADF))));
             reverse.serve(4, What::ReadMemory(v1::ReadMemory::default()));
             assert_eq!(replies.borrow().last(), Some(&reply(4, Err(Errno::ENOSYS))));

@@ -100,3 +100,15 @@ pub fn accept_ipv4_too(socket: BorrowedFd<'_>) -> nix::Result<()> {
     // SAFETY: the value is live and as long as is said; the kernel only reads it.
     Errno::result(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const no).cast(), size) }).map(drop)
 }
+
+/// A copy of a descriptor that this process was started with. `EBADF`: there is none with this number, or it is our own.
+pub fn inherited(number: RawFd) -> nix::Result<OwnedFd> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    // SAFETY: it is used in this function alone, and closed by nobody meanwhile: we have no other thread yet.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    // What we opened ourselves is closed on exec; what came through one is not.
+    if FdFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFD)?).contains(FdFlag::FD_CLOEXEC) {
+        return Err(Errno::EBADF);
+    }
+    fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3)).map(adopt)
+}

@@ -127,7 +127,7 @@ impl FakeSandbox {
             "write" => {
                 let data = call.segments.first().map(|segment| segment.data.clone()).unwrap_or_default();
                 self.waiting.borrow_mut().insert(call.call, call.call);
-                self.ask(call.call, What::StdioWrite(v1::StdioWrite { index: args[0] as u32, data }));
+                self.ask(call.call, What::StdioWrite(v1::StdioWrite { index: args[0] as u32, data, offset: None }));
             }
             _ if table::native_permitted(call.nr, &args, false) => {
                 self.answer(call.call, answer::Outcome::Native(v1::Native { report: false }));

@@ -66,6 +66,12 @@ pub trait FileOps: Any {
         false
     }
 
+    /// Positions have a meaning, but the one of the description is the compute host's: read(2) and write(2) take no offset and go on
+    /// from there. Not `seekable` then.
+    fn placed(&self) -> Option<&dyn Placed> {
+        None
+    }
+
     /// Reads at most `len` bytes; `offset` is meaningless unless `seekable`. Empty: end of file.
     fn read<'a>(&'a self, file: &'a File, offset: u64, len: usize) -> Fut<'a, Result<Bytes, Errno>> {
         let _ = (file, offset, len);
@@ -159,6 +165,16 @@ pub trait FileOps: Any {
         let _ = (file, owner);
         ready(Ok(()))
     }
+}
+
+/// A file whose position is not the sentry's.
+pub trait Placed {
+    /// pread(2) of at most `len` bytes.
+    fn read_at(&self, offset: u64, len: usize) -> Fut<'_, Result<Bytes, Errno>>;
+    /// pwrite(2): the bytes taken.
+    fn write_at(&self, offset: u64, data: Bytes) -> Fut<'_, Result<usize, Errno>>;
+    /// lseek(2): the new position.
+    fn seek_to(&self, offset: i64, whence: u32) -> Fut<'_, Result<u64, Errno>>;
 }
 
 /// Outcome of a write.

@@ -199,7 +199,7 @@ async fn kernel(r: &Rc<Random>, host: &Rc<HostileHost>) -> Rc<Kernel> {
         Some(StdioFile::open(host.clone(), index, about, kernel.new_ino()))
     });
     let fs = kernel.vfs.context(&process).await.unwrap();
-    kernel.add_init(Init { creds, fs, rlimits, stdio, no_new_privs: false, terminal: None });
+    kernel.add_init(Init { creds, fs, rlimits, stdio: stdio.into(), no_new_privs: false, terminal: None });
     kernel
 }
 

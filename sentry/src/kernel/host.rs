@@ -10,13 +10,25 @@ pub trait ComputeHost {
     fn read_memory(&self, tid: u32, addr: u64, len: u32) -> LocalBoxFuture<'_, Result<Bytes, Errno>>;
     /// Writes to the memory of a task with a call in flight; the number of bytes written, which is short at an unmapped page.
     fn write_memory(&self, tid: u32, addr: u64, data: Bytes) -> LocalBoxFuture<'_, Result<u64, Errno>>;
-    /// Reads from the caller's descriptor `index` (0, 1 or 2); `EAGAIN` if that would block. Empty: end of file.
+    /// Reads from the caller's descriptor `index`; `EAGAIN` if that would block. Empty: end of file.
     fn stdio_read(&self, index: u32, len: u32) -> LocalBoxFuture<'_, Result<Bytes, Errno>>;
     /// Writes to the caller's descriptor; the number of bytes taken; `EAGAIN` if none could be.
     fn stdio_write(&self, index: u32, data: Bytes) -> LocalBoxFuture<'_, Result<u64, Errno>>;
     /// poll(2) on the caller's descriptor: `revents`. With `wait`, answers when one of `events` (or an error) is there; dropping
     /// the future cancels the wait.
     fn stdio_poll(&self, index: u32, events: u32, wait: bool) -> LocalBoxFuture<'_, Result<u32, Errno>>;
+    /// Reads from the caller's regular file at an offset, its position stays.
+    fn stdio_read_at(&self, _index: u32, _len: u32, _offset: u64) -> LocalBoxFuture<'_, Result<Bytes, Errno>> {
+        Box::pin(std::future::ready(Err(Errno::ESPIPE)))
+    }
+    /// Writes to it at an offset likewise.
+    fn stdio_write_at(&self, _index: u32, _data: Bytes, _offset: u64) -> LocalBoxFuture<'_, Result<u64, Errno>> {
+        Box::pin(std::future::ready(Err(Errno::ESPIPE)))
+    }
+    /// lseek(2) on it: the new position.
+    fn stdio_seek(&self, _index: u32, _offset: i64, _whence: u32) -> LocalBoxFuture<'_, Result<u64, Errno>> {
+        Box::pin(std::future::ready(Err(Errno::ESPIPE)))
+    }
     /// A terminal request on the caller's descriptor; the structure that it fills, or takes.
     fn stdio_ioctl(&self, index: u32, cmd: u32, data: Bytes) -> LocalBoxFuture<'_, Result<Bytes, Errno>>;
     /// Nobody in the sandbox has a descriptor of the caller's `index` any more: the compute host may close its own.

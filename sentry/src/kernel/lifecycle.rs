@@ -62,8 +62,8 @@ pub struct Init {
     pub fs: Rc<FsContext>,
     /// Limits by resource number.
     pub rlimits: [Rlimit64; rlimit::COUNT],
-    /// Files for descriptors 0, 1 and 2.
-    pub stdio: [Option<Rc<File>>; 3],
+    /// Files for the descriptors from 0 on.
+    pub stdio: Vec<Option<Rc<File>>>,
     /// The spec's noNewPrivileges.
     pub no_new_privs: bool,
     /// The terminal of its session.
@@ -349,7 +349,7 @@ mod tests {
             creds: Credentials::all_powerful(),
             fs,
             rlimits: *task.group().rlimits.borrow(),
-            stdio: [None, None, None],
+            stdio: Vec::new(),
             no_new_privs: false,
             terminal: None,
         }

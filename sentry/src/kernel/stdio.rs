@@ -1,4 +1,4 @@
-//! The caller's standard streams: files whose home is the compute host, read, written and polled by reverse requests.
+//! The caller's standard streams, and further descriptors that it passes on: files whose home is the compute host, read, written and polled by reverse requests.
 //!
 //! Readiness is cached: `refresh` asks, and while somebody listens a waiting poll, one a direction, is with the compute host. A
 //! direction that has fired is watched again when somebody asks again, so a level that stays high costs nothing.
@@ -12,7 +12,7 @@ use rsc_proto::abi::{Errno, OpenFlags, Stat};
 use rsc_proto::v1;
 
 use super::cx::Cx;
-use super::file::{File, FileOps, Fut, Written, ready};
+use super::file::{File, FileOps, Fut, Placed, Written, ready};
 use super::host::ComputeHost;
 use super::wait::{PollEvents, WaitQueue};
 use crate::error::SysResult;
@@ -174,7 +174,7 @@ pub fn open_console(
     Ok((terminal, files))
 }
 
-/// One of the caller's descriptors 0, 1 and 2.
+/// One of the caller's descriptors.
 pub struct StdioFile {
     inner: Rc<Inner>,
     about: v1::Stdio,
@@ -200,6 +200,24 @@ impl StdioFile {
 
     fn regular(&self) -> bool {
         self.about.mode & S_IFMT == S_IFREG
+    }
+}
+
+impl Placed for StdioFile {
+    fn read_at(&self, offset: u64, len: usize) -> Fut<'_, Result<Bytes, Errno>> {
+        self.inner.host.stdio_read_at(self.inner.index, len.min(IO_MAX) as u32, offset)
+    }
+
+    fn write_at(&self, offset: u64, data: Bytes) -> Fut<'_, Result<usize, Errno>> {
+        Box::pin(async move {
+            let part = data.slice(..data.len().min(IO_MAX));
+            let most = part.len() as u64;
+            Ok(self.inner.host.stdio_write_at(self.inner.index, part, offset).await?.min(most) as usize)
+        })
+    }
+
+    fn seek_to(&self, offset: i64, whence: u32) -> Fut<'_, Result<u64, Errno>> {
+        self.inner.host.stdio_seek(self.inner.index, offset, whence)
     }
 }
 
@@ -229,6 +247,10 @@ impl FileOps for StdioFile {
             let n = self.inner.host.stdio_write(self.inner.index, part).await?;
             Ok(Written { bytes: n.min(most) as usize, end: 0 })
         })
+    }
+
+    fn placed(&self) -> Option<&dyn Placed> {
+        if self.regular() { Some(self) } else { None }
     }
 
     fn poll(&self) -> PollEvents {

@@ -202,7 +202,7 @@ impl TestBox {
             creds: super::credentials::Credentials::all_powerful(),
             fs,
             rlimits,
-            stdio: [None, None, None],
+            stdio: Vec::new(),
             no_new_privs: false,
             terminal: None,
         });
@@ -230,7 +230,7 @@ impl TestBox {
             creds: super::credentials::Credentials::all_powerful(),
             fs,
             rlimits: [rsc_proto::abi::Rlimit64 { rlim_cur: u64::MAX, rlim_max: u64::MAX }; super::task::rlimit::COUNT],
-            stdio: [None, None, None],
+            stdio: Vec::new(),
             no_new_privs: false,
             terminal: None,
         };

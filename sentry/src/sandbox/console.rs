@@ -1,4 +1,4 @@
-//! Descriptors 0, 1 and 2 of a process that comes from outside, and the terminal that it may have.
+//! Descriptors 0, 1, 2 and more of a process that comes from outside, and the terminal that it may have.
 
 use std::rc::Rc;
 
@@ -12,8 +12,10 @@ use crate::tty::devpts::DevPts;
 use crate::tty::{Line, NODE_MODE, Terminal};
 use crate::vfs::Inode;
 
-/// Files for 0, 1 and 2.
-type Files = [Option<Rc<File>>; 3];
+/// Files for the descriptors from 0 on.
+type Files = Vec<Option<Rc<File>>>;
+/// 0, 1 and 2: only these can be the process's terminal.
+const STREAMS: usize = 3;
 
 /// The caller's descriptors as files, numbered from `base` on in requests to the compute host.
 pub(super) async fn open_stdio(
@@ -22,18 +24,21 @@ pub(super) async fn open_stdio(
     about: &[v1::Stdio],
     base: u32,
 ) -> Result<(Files, Option<Rc<Terminal>>), String> {
-    let mut stdio = [None, None, None];
-    if process.terminal && about.iter().any(|about| about.tty && !about.closed) {
-        let (files, terminal) = console(kernel, process, about, base).await?;
-        for (slot, file) in stdio.iter_mut().zip(files) {
-            *slot = file;
-        }
-        return Ok((stdio, Some(terminal)));
+    let plain = |about: &v1::Stdio, index: u32| {
+        (!about.closed).then(|| StdioFile::open(kernel.host.clone(), index, *about, kernel.new_ino()))
+    };
+    let (streams, others) = about.split_at(about.len().min(STREAMS));
+    let mut files: Files = Vec::new();
+    let mut terminal = None;
+    if process.terminal && streams.iter().any(|about| about.tty && !about.closed) {
+        let (opened, its) = console(kernel, process, streams, base).await?;
+        files.extend(opened);
+        terminal = Some(its);
+    } else {
+        files.extend(streams.iter().zip(base..).map(|(about, index)| plain(about, index)));
     }
-    for ((slot, about), index) in stdio.iter_mut().zip(about).zip(base..) {
-        *slot = (!about.closed).then(|| StdioFile::open(kernel.host.clone(), index, *about, kernel.new_ino()));
-    }
-    Ok((stdio, None))
+    files.extend(others.iter().zip(base.saturating_add(STREAMS as u32)..).map(|(about, index)| plain(about, index)));
+    Ok((files, terminal))
 }
 
 async fn console(

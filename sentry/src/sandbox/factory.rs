@@ -102,6 +102,7 @@ fn invalid(e: BuildError) -> OpenError {
 const ARGS_MAX: usize = 1 << 16;
 const MOUNTS_MAX: usize = 4096;
 const GROUPS_MAX: usize = 65_536;
+const DESCRIPTORS_MAX: usize = 256;
 
 fn check(sandbox: &v1::Sandbox) -> Result<&v1::Process, OpenError> {
     let invalid = |what: String| OpenError::Invalid(format!("sandbox {:?}: {what}", sandbox.id));
@@ -124,8 +125,8 @@ fn check_process(process: &v1::Process, stdio: &[v1::Stdio]) -> Result<(), Strin
     if process.additional_gids.len() > GROUPS_MAX {
         return Err(format!("more than {GROUPS_MAX} groups"));
     }
-    if stdio.len() > 3 {
-        return Err("more than 3 standard streams".into());
+    if stdio.len() > DESCRIPTORS_MAX {
+        return Err(format!("more than {DESCRIPTORS_MAX} descriptors of the caller's"));
     }
     Ok(())
 }
@@ -139,7 +140,7 @@ pub(super) async fn enter(
 ) -> Result<(), String> {
     let mut process = new.process.ok_or("it has no process")?;
     check_process(&process, &new.stdio)?;
-    if new.stdio_base.checked_add(3).is_none() {
+    if new.stdio_base.checked_add(DESCRIPTORS_MAX as u32).is_none() {
         return Err("its standard streams have no numbers".into());
     }
     context.dress(&mut process);

@@ -138,16 +138,37 @@ impl ComputeHost for RemoteHost {
 
     fn stdio_read(&self, index: u32, len: u32) -> Fut<'_, Result<Bytes, Errno>> {
         if let Some((own, number)) = self.lent(index) {
-            return ready(own.files.read(number, len).map_err(ours));
+            return ready(own.files.read(number, len, None).map_err(ours));
         }
-        self.data(What::StdioRead(v1::StdioRead { index, len }))
+        self.data(What::StdioRead(v1::StdioRead { index, len, offset: None }))
     }
 
     fn stdio_write(&self, index: u32, data: Bytes) -> Fut<'_, Result<u64, Errno>> {
         if let Some((own, number)) = self.lent(index) {
-            return ready(own.files.write(number, &data).map(|count| count as u64).map_err(ours));
+            return ready(own.files.write(number, &data, None).map(|count| count as u64).map_err(ours));
         }
-        self.value(What::StdioWrite(v1::StdioWrite { index, data }))
+        self.value(What::StdioWrite(v1::StdioWrite { index, data, offset: None }))
+    }
+
+    fn stdio_read_at(&self, index: u32, len: u32, offset: u64) -> Fut<'_, Result<Bytes, Errno>> {
+        if let Some((own, number)) = self.lent(index) {
+            return ready(own.files.read(number, len, Some(offset)).map_err(ours));
+        }
+        self.data(What::StdioRead(v1::StdioRead { index, len, offset: Some(offset) }))
+    }
+
+    fn stdio_write_at(&self, index: u32, data: Bytes, offset: u64) -> Fut<'_, Result<u64, Errno>> {
+        if let Some((own, number)) = self.lent(index) {
+            return ready(own.files.write(number, &data, Some(offset)).map(|count| count as u64).map_err(ours));
+        }
+        self.value(What::StdioWrite(v1::StdioWrite { index, data, offset: Some(offset) }))
+    }
+
+    fn stdio_seek(&self, index: u32, offset: i64, whence: u32) -> Fut<'_, Result<u64, Errno>> {
+        if let Some((own, number)) = self.lent(index) {
+            return ready(own.files.seek(number, offset, whence).map(|at| at as u64).map_err(ours));
+        }
+        self.value(What::StdioSeek(v1::StdioSeek { index, offset, whence }))
     }
 
     fn stdio_poll(&self, index: u32, events: u32, wait: bool) -> Fut<'_, Result<u32, Errno>> {

@@ -144,6 +144,42 @@ impl StdioFile {
         }
     }
 
+    fn regular(&self) -> nix::Result<()> {
+        if kind_of(&self.fd) == SFlag::S_IFREG { Ok(()) } else { Err(Errno::ESPIPE) }
+    }
+
+    /// pread(2).
+    pub(super) fn read_at(&self, len: u32, offset: u64) -> nix::Result<Bytes> {
+        self.regular()?;
+        let mut buffer = vec![0; (len as usize).min(MAX_TRANSFER)];
+        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let length = nix::sys::uio::pread(&self.fd, &mut buffer, offset)?;
+        buffer.truncate(length);
+        Ok(buffer.into())
+    }
+
+    /// pwrite(2).
+    pub(super) fn write_at(&self, data: &[u8], offset: u64) -> nix::Result<usize> {
+        self.regular()?;
+        let offset = i64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        nix::sys::uio::pwrite(&self.fd, data.get(..MAX_TRANSFER).unwrap_or(data), offset)
+    }
+
+    /// lseek(2).
+    pub(super) fn seek(&self, offset: i64, whence: u32) -> nix::Result<i64> {
+        use nix::unistd::Whence;
+        self.regular()?;
+        let whence = match whence {
+            0 => Whence::SeekSet,
+            1 => Whence::SeekCur,
+            2 => Whence::SeekEnd,
+            3 => Whence::SeekData,
+            4 => Whence::SeekHole,
+            _ => return Err(Errno::EINVAL),
+        };
+        nix::unistd::lseek(&self.fd, offset, whence)
+    }
+
     /// What is there now of `events`, and errors.
     pub(super) fn poll(&self, events: u32) -> nix::Result<u32> {
         let wanted = PollFlags::from_bits_truncate((events & 0xffff) as i16);

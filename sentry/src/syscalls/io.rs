@@ -313,6 +313,50 @@ async fn write_at_position(cx: &Cx, file: &Rc<File>, from: &UserVec, how: WriteM
     Ok(n)
 }
 
+/// Reads at an offset that the call names.
+async fn read_at_offset(cx: &Cx, file: &Rc<File>, offset: u64, into: &UserVec, nowait: bool) -> SysResult<usize> {
+    let Some(placed) = file.ops().placed() else { return read_file(cx, file, offset, into, nowait).await };
+    let mut done = 0;
+    while done < into.len() {
+        let want = (into.len() - done).min(CHUNK);
+        let data = match placed.read_at(offset.saturating_add(done as u64), want).await {
+            Ok(data) => data.slice(..data.len().min(want)),
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e.into()),
+        };
+        let got = data.len();
+        let stored = into.scatter(&cx.mem, done, data).await;
+        done += *stored.as_ref().unwrap_or(&0);
+        match stored {
+            Err(e) if done == 0 => return Err(e.into()),
+            Ok(stored) if stored == want && got == want => {}
+            _ => break,
+        }
+    }
+    Ok(done)
+}
+
+/// Writes there.
+async fn write_at_offset(cx: &Cx, file: &Rc<File>, offset: u64, from: &UserVec, how: WriteMode) -> SysResult<usize> {
+    let Some(placed) = file.ops().placed() else {
+        return write_file(cx, file, offset, from, how).await.map(|(n, _)| n);
+    };
+    let len = limit_size(cx, file, offset, from.len()).await?;
+    let mut done = 0;
+    while done < len {
+        let written = async {
+            let data = from.gather(&cx.mem, done, (len - done).min(CHUNK)).await?;
+            placed.write_at(offset.saturating_add(done as u64), data).await
+        };
+        match written.await {
+            Ok(n) if n > 0 => done += n,
+            Err(e) if done == 0 => return Err(e.into()),
+            _ => break,
+        }
+    }
+    Ok(done)
+}
+
 fn readable(file: &File) -> Result<(), Errno> {
     if file.readable() { Ok(()) } else { Err(Errno::EBADF) }
 }
@@ -347,7 +391,7 @@ pub async fn pread64(cx: &Cx, fd: Fd, buf: UserPtr<u8>, count: usize, offset: i6
     readable(&file)?;
     let into = UserVec::single(buf.addr(), count)?;
     verify_area(offset, into.len())?;
-    read_file(cx, &file, offset as u64, &into, false).await
+    read_at_offset(cx, &file, offset as u64, &into, false).await
 }
 
 /// pwrite(2). On a file open for appending it appends, as in Linux (pwrite(2), BUGS).
@@ -360,11 +404,11 @@ pub async fn pwrite64(cx: &Cx, fd: Fd, buf: UserPtr<u8>, count: usize, offset: i
     writable(&file)?;
     let from = UserVec::single(buf.addr(), count)?;
     verify_area(offset, from.len())?;
-    write_file(cx, &file, offset as u64, &from, WriteMode::default()).await.map(|(n, _)| n)
+    write_at_offset(cx, &file, offset as u64, &from, WriteMode::default()).await
 }
 
 fn positioned(file: &File) -> Result<(), Errno> {
-    if file.ops().seekable() { Ok(()) } else { Err(Errno::ESPIPE) }
+    if file.ops().seekable() || file.ops().placed().is_some() { Ok(()) } else { Err(Errno::ESPIPE) }
 }
 
 /// readv(2).
@@ -468,7 +512,7 @@ async fn preadv_at(cx: &Cx, fd: Fd, iov: UserPtr<Iovec>, n: usize, offset: i64, 
     }
     verify_area(offset, into.len())?;
     let nowait = check_rwf(&file, flags, false)?;
-    read_file(cx, &file, offset as u64, &into, nowait).await
+    read_at_offset(cx, &file, offset as u64, &into, nowait).await
 }
 
 async fn pwritev_at(cx: &Cx, fd: Fd, iov: UserPtr<Iovec>, n: usize, offset: i64, flags: RwFlags) -> SysResult<usize> {
@@ -485,7 +529,7 @@ async fn pwritev_at(cx: &Cx, fd: Fd, iov: UserPtr<Iovec>, n: usize, offset: i64,
     verify_area(offset, from.len())?;
     let nowait = check_rwf(&file, flags, true)?;
     let at = if flags.contains(RwFlags::RWF_APPEND) { append_position(&file).await? } else { offset as u64 };
-    let (n, _) = write_file(cx, &file, at, &from, WriteMode { nowait }).await?;
+    let n = write_at_offset(cx, &file, at, &from, WriteMode { nowait }).await?;
     synced(&file, flags, n).await
 }
 
@@ -529,6 +573,9 @@ pub async fn lseek(cx: &Cx, fd: Fd, offset: i64, whence: u32) -> SysResult<u64> 
     }
     positioned(&file)?;
     let _guard = file.position.lock().await;
+    if let Some(placed) = file.ops().placed() {
+        return Ok(placed.seek_to(offset, whence).await?);
+    }
     let at = file.ops().seek(&file, offset, whence).await?;
     file.set_offset(at);
     Ok(at)
