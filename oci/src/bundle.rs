@@ -251,7 +251,7 @@ mod tests {
             (|v| v["linux"]["namespaces"][0]["type"] = json!("foo"), "linux.namespaces[0].type"),
             (|v| v["linux"]["namespaces"][0]["path"] = json!("/proc/1/ns/none"), "linux.namespaces[0].path"),
             (
-                |v| v["linux"]["namespaces"][0] = json!({"type": "user", "path": "/proc/1/ns/user"}),
+                |v| v["linux"]["namespaces"][0] = json!({"type": "mount", "path": "/proc/1/ns/mnt"}),
                 "linux.namespaces[0].path",
             ),
             (

@@ -351,6 +351,7 @@ fn linux(linux: &Linux, ignored: &mut Vec<String>) -> Result<(), BundleError> {
                     | LinuxNamespaceType::Ipc
                     | LinuxNamespaceType::Uts
                     | LinuxNamespaceType::Cgroup
+                    | LinuxNamespaceType::User
             );
             if !joinable {
                 return wrong(

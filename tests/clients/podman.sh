@@ -87,18 +87,10 @@ nothing_left() { eq "$($P ps -aq)" ''; no_cgroups; soon same '' 'conmons'; }
 conmons() { local f; for f in /proc/[0-9]*/comm; do case $(cat "$f" 2>/dev/null) in conmon) echo "$f" ;; esac; done; }
 
 LIM="--ulimit nofile=1024:1024 --ulimit nproc=4096:4096 --cgroup-parent /$NS"
-# Known not to work with rsc: podman looks at the files and processes of a running container through its process's mount namespace,
-# which holds none; and an ordinary user's container cannot leave the namespaces of another that it has joined.
-copy=copy top=top pods="share-namespaces pod"
-if [ "${RT##*/}" != runc ]; then
-    copy= top= pods=
-    skip "copy top" "podman wants them in the mount namespace of the container's process"
-    [ "${MODE:-both}" = rootful ] || skip "rootless-share-namespaces rootless-pod" "not for ordinary users"
-fi
 common="version run exit-code stdout-stderr big-output stdin tty-run env-cwd-user hostname read-only bind-mount bind-read-only volume tmpfs
  cap-drop no-new-privileges network-host init killed-code missing-program not-executable hooks detach state double-create
  delete-running delete-running-runtime exec-code exec-stdin exec-tty exec-env-cwd-user exec-missing exec-detach"
-late="kill-handled logs $copy restart stop-grace start-again delete-force stop-kill create-start init-container wait-code restart-policy
+late="kill-handled logs copy restart stop-grace start-again delete-force stop-kill create-start init-container wait-code restart-policy
  parallel nothing-left"
 podman() { P="${U:-} env -i HOME=$1 XDG_RUNTIME_DIR=$2 PATH=$PATH TMPDIR=$3/var podman --root $3/root --runroot $3/run --tmpdir $3/tmp
  --cgroup-manager cgroupfs --events-backend file --storage-driver overlay --runtime $RT"
@@ -107,7 +99,7 @@ podman() { P="${U:-} env -i HOME=$1 XDG_RUNTIME_DIR=$2 PATH=$PATH TMPDIR=$3/var 
 if [ "${MODE:-both}" != rootless ]; then
     PREFIX=rootful- USER1=65534 U=; podman "$HOME" '' "$W/rootful"
     for i in bb pause; do $P load -i "$ROOT/$i.tar" >>"$W/log/load.log" 2>&1; done
-    step $common limits sysctl oom $top stats pause resume update share-namespaces pod $late
+    step $common limits sysctl oom top stats pause resume update share-namespaces pod $late
 fi
 if [ "${MODE:-both}" != rootful ]; then # the user exists only in this mount namespace
     n=4242 h=$W/home; mkdir -p "$h" /run/user/$n; rm -rf "$D"/*; USER1=1000
@@ -118,6 +110,6 @@ if [ "${MODE:-both}" != rootful ]; then # the user exists only in this mount nam
     LIM=${LIM% --cgroup-parent*} R="$P run --network none ${LIM% --cgroup-parent*}"; cd "$h" || exit
     $U test -x "$RT" || echo "FAIL rootless-runtime: $RT cannot be read by another user"
     for i in bb pause; do $P load -i "$ROOT/$i.tar" >>"$W/log/load.log" 2>&1; done
-    step $common $pods $late
+    step $common share-namespaces pod $late
 fi
 last_steps

@@ -108,7 +108,7 @@ host_processes() { # in sight, and out of reach: not for the control, which woul
 }
 refused() { # with the property's name, leaving nothing
     local kind
-    for kind in mount user time; do
+    for kind in mount time; do
         bundle b --root "$PWD/rootfs" --set /linux/namespaces "$(python3 -c 'import json,sys; print(json.dumps([{"type": "pid"}, {"type": sys.argv[1], "path": "/proc/1/ns/" + sys.argv[1]}]))' $kind | sed 's,ns/mount,ns/mnt,')" -- true
         rc 1 rt create -b b it-r 2>e </dev/null >/dev/null; has "$(cat e)" 'linux.namespaces[1].path'
     done
@@ -179,6 +179,57 @@ beside() { # what serves a container is in a cgroup of its own
     down it-a; has "$(cat "/proc/$s/cgroup")" "/rsc-it-$MARK-it-b"; down it-b
 }
 
+# Of an ordinary user, who has no rights in its own user namespace. user_home: a place where that user may go, in $U.
+RL=61235
+as_user() { setpriv --reuid $RL --regid $RL --clear-groups env -i "PATH=$PATH" "TEST_MARK=$MARK" "XDG_RUNTIME_DIR=$U/run" "$@"; }
+urt() { as_user "$U/bin/${RT##*/}" "$@"; }
+user_home() {
+    U=$(mktemp -d "${TMPDIR:-/tmp}/rsc-rl.XXXXXX"); trap 'rm -rf --one-file-system "$U"' EXIT
+    chmod 755 "$U"; mkdir "$U/bin" "$U/run" "$U/home"; cp "$RT" "$U/bin/"; [ -n "$CONTROL" ] || cp "${RT%/*}"/{sentry,gofer} "$U/bin/"
+    cp -a rootfs "$U/home/"; chown -R $RL:$RL "$U/home" "$U/run"; chmod 700 "$U/run" "$U/home"
+}
+# user_up ID OF KINDS ARGS...: a container in namespaces of container OF (-: none).
+user_up() {
+    local id=$1 of=$2 kinds=$3 name=first map="[{\"containerID\": 0, \"hostID\": $RL, \"size\": 1}]"; shift 3
+    [ "$of" = - ] || { of=$(user_pid "$of"); name=; }
+    bundle "$U/home/b-$id" --root "$U/home/rootfs" --set /linux/namespaces "$(namespaces "$of" $kinds | sed 's,^\[,[{"type": "user"}\, ,')" \
+        --set /hostname "\"$name\"" --set /linux/uidMappings "$map" --set /linux/gidMappings "$map" \
+        --set /mounts '[{"destination": "/proc", "type": "proc", "source": "proc"}]' -- "$@"
+    case " $kinds " in *" user "*) sed -i "s,\"type\": \"user\",&\, \"path\": \"/proc/$of/ns/user\"," "$U/home/b-$id/config.json" ;; esac
+    chown -R $RL:$RL "$U/home/b-$id"; (cd "$U/home" && urt run -d -b "b-$id" "$id" </dev/null) >"out-$id" 2>&1 || fail "$id: $(cat "out-$id")"
+}
+user_pid() { urt state "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])'; }
+user_ns() { readlink "/proc/$(user_pid "$1")/ns/$2"; }
+user_joins() { # KINDS: a second container in those, and a third in the second's
+    local k pids=; user_home; [[ $1 != *pid* ]] || pids=1
+    user_up a - '' sh -c 'echo hello >/root/page; httpd -p 127.0.0.1:8080 -h /root; exec sleep 900'
+    user_up b a "$1" sleep 800; user_up c b "$1" sleep 700
+    for k in net ipc uts ${pids:+pid}; do eq "$(user_ns b $k)" "$(user_ns a $k)"; eq "$(user_ns c $k)" "$(user_ns a $k)"; done
+    for k in b c; do
+        eq "$(urt exec $k hostname)" first; soon urt exec $k wget -qO- http://127.0.0.1:8080/page
+        eq "$(urt exec $k wget -qO- http://127.0.0.1:8080/page)" hello; [ -z "$pids" ] || has "$(urt exec $k ps)" 'sleep 900'
+    done
+    # Other tools find the service in that namespace, too.
+    eq "$(nsenter -t "$(user_pid c)" -n "$CACHE/busybox/bin/busybox" wget -qO- http://127.0.0.1:8080/page)" hello
+    [ -z "$pids" ] || { urt exec b kill -0 1; urt kill c KILL; soon user_hasnt a 'sleep 700'; has "$(urt exec a ps)" 'sleep 800'; }
+    for k in c b a; do urt delete -f $k; done
+}
+user_hasnt() { [[ $(urt exec "$1" ps) != *"$2"* ]]; }
+user_with_way_in() { user_joins 'user pid network ipc uts'; }
+user_without_way_in() { user_joins 'pid network ipc uts'; }
+user_some() { user_joins 'user network ipc uts'; }
+user_refused() { # namespaces of another user
+    local k; user_home; up it-a
+    for k in network ipc uts; do
+        bundle "$U/home/b" --root "$U/home/rootfs" --set /linux/namespaces "$(namespaces "$(pid_of it-a)" $k)" -- true; chown -R $RL:$RL "$U/home/b"
+        rc 1 urt create -b "$U/home/b" x 2>e </dev/null; has "$(cat e)" namespaces
+    done; down it-a
+}
+
 step joined-namespaces host-name own-host-name loopback processes signals one-ends first-process-ends init-ends attached-run paused \
     exec-in-shared-pids bound-network abstract-sockets
+if setpriv --reuid $RL --regid $RL --clear-groups unshare --user --map-root-user true 2>/dev/null; then
+    step user-with-way-in user-some
+    only_rsc user-without-way-in user-refused
+else skip 'user-with-way-in user-some user-without-way-in user-refused' "users may not make user namespaces on this machine"; fi
 only_rsc host-processes refused one-sentry supervisor-killed sentry-killed distant-sentry beside

@@ -1,15 +1,13 @@
 //! What the new process does to itself, in order, from its first instruction to the loader.
 
-use super::{JailConfig, Kind, loader::LOADER_FD};
+use super::{JailConfig, Kind, loader::LOADER_FD, tree};
 use crate::sys::{host, process, seccomp};
 use nix::{
-    errno::Errno,
-    mount::{MntFlags, MsFlags, mount, umount2},
     sys::{
         signal::{SigSet, SigmaskHow, Signal},
         socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket},
     },
-    unistd::{Gid, Uid, chdir, pivot_root, setgroups, sethostname, setresgid, setresuid, setsid},
+    unistd::{Gid, Uid, setgroups, sethostname, setresgid, setresuid, setsid},
 };
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -30,12 +28,12 @@ fn step<T>(doing: &str, result: nix::Result<T>) -> Result<T, String> {
 }
 
 /// How a process comes into the jail.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) enum Entry {
     /// It is the first one, and makes the jail's root.
     First,
-    /// It has joined the namespaces.
-    Joined,
+    /// It has joined the namespaces, and takes the first one's root.
+    Joined(OwnedFd),
 }
 
 /// Sets up and waits; never returns.
@@ -67,6 +65,11 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry
     if config.anchor {
         step("let its children go unreaped", process::ignore(Signal::SIGCHLD))?;
     }
+    let first = matches!(entry, Entry::First);
+    match entry {
+        Entry::First => tree::make(config.shown.as_ref())?,
+        Entry::Joined(root) => tree::go_nowhere(root)?,
+    }
     // Refused where the user had to give up setgroups to map its group; then these groups are the caller's own.
     let _ = setgroups(&[]);
     let (uid, gid) = (Uid::from_raw(config.uid), Gid::from_raw(config.gid));
@@ -74,17 +77,13 @@ fn set_up(config: &JailConfig, control: &OwnedFd, loader: &OwnedFd, entry: Entry
     step("take on the user id", setresuid(uid, uid, uid))?;
     // Changing ids made the process undumpable, and its supervisor could not seize it.
     step("become dumpable", process::prctl(libc::PR_SET_DUMPABLE, 1))?;
-    match entry {
-        Entry::First => {
-            if config.owns(Kind::Network) {
-                step("bring the loopback interface up", raise_loopback())?;
-            }
-            if config.owns(Kind::Uts) && !config.hostname.is_empty() {
-                step("set the host name", sethostname(&config.hostname))?;
-            }
-            empty_root()?;
+    if first {
+        if config.owns(Kind::Network) {
+            step("bring the loopback interface up", raise_loopback())?;
         }
-        Entry::Joined => step("enter the empty root", chdir("/"))?,
+        if config.owns(Kind::Uts) && !config.hostname.is_empty() {
+            step("set the host name", sethostname(&config.hostname))?;
+        }
     }
     step("set no_new_privs", process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
     step("drop all capabilities", process::drop_capabilities())?;
@@ -114,27 +113,6 @@ fn raise_loopback() -> nix::Result<()> {
         *to = from;
     }
     host::ioctl_struct(socket.as_fd(), libc::SIOCSIFFLAGS, &mut request).map(drop)
-}
-
-/// Leaves nothing of the host's file tree.
-fn empty_root() -> Step {
-    let none: Option<&str> = None;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    step("make mounts private", mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none))?;
-    let mut mounted = Err(Errno::ENOENT);
-    for place in ["/tmp", "/proc", "/dev", "/sys"] {
-        mounted = mount(Some("rsc"), place, Some("tmpfs"), flags, Some("size=0,nr_inodes=1,mode=555"))
-            .and_then(|()| chdir(place));
-        if mounted.is_ok() {
-            break;
-        }
-    }
-    step("mount an empty file system", mounted)?;
-    step("make the empty file system the root", pivot_root(".", "."))?;
-    step("unmount the host's tree", umount2(".", MntFlags::MNT_DETACH))?;
-    step("enter the empty root", chdir("/"))?;
-    let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-    step("make the root read-only", mount(none, "/", none, flags, none))
 }
 
 /// Keeps the control socket and the loader, at fixed numbers, and closes everything else.

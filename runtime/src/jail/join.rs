@@ -1,20 +1,16 @@
 //! Entering a jail that there is: for `exec`.
-//!
-//! A namespace of processes can be entered by one's children only, and the user namespace by a process that will never leave it. So
-//! a go-between enters, makes the new process as its own sibling (`CLONE_PARENT`), says its pid and ends: the new process is a child
-//! of the caller, which reaps it or leaves it to its own parent.
 
-use super::{Jail, JailConfig, JailError, await_ready, child, loader, maps_of, read_report};
-use crate::sys::process::{self, Forked, exit_now};
+use super::{Jail, JailConfig, JailError, await_ready, between, child, maps_of};
+use crate::sys::process;
 use nix::{
+    fcntl::{OFlag, open},
     sched::setns,
     sys::{
-        socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair},
-        wait::waitpid,
+        socket::{MsgFlags, send},
+        stat::Mode,
     },
-    unistd::Pid,
 };
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 /// A process that has entered the jail and waits to be let go on.
 #[derive(Debug)]
@@ -24,51 +20,17 @@ pub struct Joiner(Jail);
 /// no others. The caller must have one thread only.
 pub fn enter(config: &JailConfig, init: i32) -> Result<Joiner, JailError> {
     let host = |doing| move |error| JailError::Host { doing, error };
-    let loader = loader::memfd().map_err(host("make the loader's memory file"))?;
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .map_err(host("make a socket pair"))?;
     let config = JailConfig { uid: maps_of(init, "uid_map")?, gid: maps_of(init, "gid_map")?, ..config.clone() };
     let pidfd = process::pidfd_open(init).map_err(host("open the container's init"))?;
-    match process::fork_into(0).map_err(host("fork"))? {
-        Forked::Child => {
-            drop(ours);
-            go_between(&config, &pidfd, theirs, &loader)
-        }
-        Forked::Parent(pid) => {
-            drop(theirs);
-            let rlimits = config.rlimits.clone();
-            let go_between = Jail { pid, control: ours, rlimits, names: Default::default() };
-            let word = read_report(&go_between);
-            let _ = waitpid(Pid::from_raw(pid), None);
-            let word = String::from_utf8_lossy(&word?).into_owned();
-            match word.strip_prefix("pid ").and_then(|pid| pid.parse().ok()) {
-                Some(pid) => Ok(Joiner(Jail { pid, ..go_between })),
-                None => Err(JailError::Inside(word)),
-            }
-        }
-    }
-}
-
-fn go_between(config: &JailConfig, init: &OwnedFd, control: OwnedFd, loader: &OwnedFd) -> ! {
-    let say = |text: &str| {
-        // Nobody hears it: then nobody waits for it either.
-        let _ = send(control.as_raw_fd(), text.as_bytes(), MsgFlags::MSG_NOSIGNAL);
+    // Who enters the mount namespace has its tree for a root, which is not init's.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let root = open(format!("/proc/{init}/root").as_str(), flags, Mode::empty());
+    let root = root.map_err(host("find the root of the container's init"))?;
+    let enter = || {
+        setns(pidfd, super::NAMESPACES).map_err(|errno| format!("enter the container's namespaces: {}", errno.desc()))?;
+        Ok(true)
     };
-    if let Err(errno) = setns(init, super::NAMESPACES) {
-        say(&format!("enter the container's namespaces: {}", errno.desc()));
-        exit_now(1)
-    }
-    match process::fork_into(libc::CLONE_PARENT) {
-        Ok(Forked::Child) => child::run(config, control, loader, child::Entry::Joined),
-        Ok(Forked::Parent(pid)) => {
-            say(&format!("pid {pid}"));
-            exit_now(0)
-        }
-        Err(errno) => {
-            say(&format!("fork: {}", errno.desc()));
-            exit_now(1)
-        }
-    }
+    between::make(&config, child::Entry::Joined(root), enter).map(Joiner)
 }
 
 impl Joiner {

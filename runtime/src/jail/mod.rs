@@ -1,25 +1,27 @@
 //! The jail: the process that becomes the workload's init on the compute host.
 //!
 //! [`spawn`] is called by `create` before it starts a thread. The new process is a child of `create`, in fresh namespaces, with an
-//! empty read-only root, no capabilities and no descriptors but the loader's. It stops there until the supervisor, a sibling, has
+//! empty read-only root (whatever its mount namespace [shows](tree) to others), no capabilities and no descriptors but the loader's. It stops there until the supervisor, a sibling, has
 //! seized it and sent the filter ([`crate::platform::attach`]); then it installs the filter and executes the loader, where the
 //! supervisor holds it until the container starts. Where a step fails the caller gets an error and nothing is left behind.
 
+mod between;
 mod child;
 mod join;
 pub(crate) mod loader;
 pub mod namespaces;
+mod tree;
 
 pub use join::{Joiner, enter};
 pub use namespaces::{Joined, Kind};
+pub use tree::{Mounted, Shown, What};
 
 use crate::sys::process::{self, Forked};
-use namespaces::Visit;
 use nix::{
     errno::Errno,
     sched::CloneFlags,
     sys::{
-        socket::{AddressFamily, SockFlag, SockType, recv, send, socketpair},
+        socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair},
         utsname::uname,
         wait::waitpid,
     },
@@ -45,6 +47,11 @@ pub struct JailConfig {
     pub host_gid: u32,
     /// Namespaces to be in; all others are its own, a network namespace with nothing but a loopback interface.
     pub joined: Vec<Joined>,
+    /// The user namespace by which to come into these, for somebody who may not enter them otherwise; none: the one that they belong
+    /// to. The jail's own is one within it.
+    pub way_in: Option<PathBuf>,
+    /// What somebody is to see who enters its mount namespace from outside; none: nothing.
+    pub shown: Option<Shown>,
     /// The host name in a namespace of its own, where other tools see it; empty: whatever it is.
     pub hostname: String,
     /// Host limits: resource, soft, hard. Only STACK, AS, DATA, MEMLOCK, CPU and NPROC belong here.
@@ -167,19 +174,35 @@ pub enum JailError {
 
 /// Makes the jail. The caller must have one thread only.
 pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
+    let foreign = namespaces::foreign(&config.joined)?;
+    let jail = if foreign.is_empty() {
+        make_here(config)?
+    } else {
+        // What is refused is said by the go-between, in the same words.
+        let enter = || namespaces::enter(&foreign, config.way_in.as_deref()).map_err(|error| error.to_string());
+        between::make(config, child::Entry::First, enter)?
+    };
+    let host = |doing| move |error| JailError::Host { doing, error };
+    let told = send(jail.control.as_raw_fd(), child::MAPPED, MsgFlags::MSG_NOSIGNAL);
+    match told.map_err(host("talk to the jail")).and_then(|_| await_ready(&jail)) {
+        Ok(()) => Ok(jail),
+        Err(error) => {
+            jail.abort();
+            Err(error)
+        }
+    }
+}
+
+/// Makes its process from this one's namespaces.
+fn make_here(config: &JailConfig) -> Result<Jail, JailError> {
     let host = |doing| move |error| JailError::Host { doing, error };
     let loader = loader::memfd().map_err(host("make the loader's memory file"))?;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .map_err(host("make a socket pair"))?;
-    let visit = Visit::enter(&config.joined)?;
     let names = uname().map(|names| {
         (names.nodename().to_string_lossy().into_owned(), names.domainname().to_string_lossy().into_owned())
     });
-    let forked = process::fork_into(config.fresh().bits());
-    if !matches!(forked, Ok(Forked::Child)) {
-        visit.leave()?;
-    }
-    match forked.map_err(JailError::Namespaces)? {
+    match process::fork_into(config.fresh().bits()).map_err(JailError::Namespaces)? {
         Forked::Child => {
             drop(ours);
             child::run(config, theirs, &loader, child::Entry::First)
@@ -188,7 +211,7 @@ pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
             drop(theirs);
             let names = names.unwrap_or_default();
             let jail = Jail { pid, control: ours, rlimits: config.rlimits.clone(), names };
-            match prepare(config, &jail) {
+            match write_maps(config, pid, config.host_uid, config.host_gid) {
                 Ok(()) => Ok(jail),
                 Err(error) => {
                     jail.abort();
@@ -199,22 +222,19 @@ pub fn spawn(config: &JailConfig) -> Result<Jail, JailError> {
     }
 }
 
-/// Writes the maps, lets the new process go on, and waits until it is ready for the supervisor.
-fn prepare(config: &JailConfig, jail: &Jail) -> Result<(), JailError> {
-    let write = |file: &str, text: &str| fs::write(format!("/proc/{}/{file}", jail.pid), text);
+/// Writes the maps of ids, from the user namespace above. `outer_uid` and `outer_gid` are ids in that one.
+fn write_maps(config: &JailConfig, pid: i32, outer_uid: u32, outer_gid: u32) -> Result<(), JailError> {
+    let write = |file: &str, text: &str| fs::write(format!("/proc/{pid}/{file}"), text);
     if geteuid().as_raw() != 0 {
         // A user without privileges may map its group only once setgroups is out of reach.
         let _ = write("setgroups", "deny");
     }
     for (what, file, inner, outer) in
-        [("group", "gid_map", config.gid, config.host_gid), ("user", "uid_map", config.uid, config.host_uid)]
+        [("group", "gid_map", config.gid, outer_gid), ("user", "uid_map", config.uid, outer_uid)]
     {
         write(file, &format!("{inner} {outer} 1\n")).map_err(|error| JailError::IdMap { what, inner, outer, error })?;
     }
-    let socket = jail.control.as_raw_fd();
-    let host = |doing| move |error| JailError::Host { doing, error };
-    send(socket, child::MAPPED, nix::sys::socket::MsgFlags::MSG_NOSIGNAL).map_err(host("talk to the jail"))?;
-    await_ready(jail)
+    Ok(())
 }
 
 fn await_ready(jail: &Jail) -> Result<(), JailError> {
@@ -235,7 +255,7 @@ fn maps_of(init: i32, map: &'static str) -> Result<u32, JailError> {
 pub(crate) fn read_report(jail: &Jail) -> Result<Vec<u8>, JailError> {
     let mut buffer = vec![0; 1024];
     loop {
-        match recv(jail.control.as_raw_fd(), &mut buffer, nix::sys::socket::MsgFlags::empty()) {
+        match recv(jail.control.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
             Ok(0) => return Err(JailError::Ended),
             Ok(length) => {
                 buffer.truncate(length);

@@ -1,12 +1,20 @@
-//! Namespaces of others that a jail joins. `create` enters them itself, forks the jail, and goes back: the jail's own user namespace
-//! has no rights in them, so that it could not enter them later, and none over what is in them.
+//! Namespaces of others that a jail joins. A go-between enters them and makes the jail there ([`super::between`]): the jail's own user
+//! namespace has no rights in them, so that it could not enter them later, and `create` itself might not find back: going back takes
+//! rights in one's own namespaces too.
 
 use super::JailError;
-use nix::sched::{CloneFlags, setns};
+use crate::sys::mounts;
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+};
 use std::{
     fs::File,
     io,
-    os::{fd::AsFd, unix::fs::MetadataExt as _},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -86,42 +94,75 @@ pub struct Joined {
     pub path: PathBuf,
 }
 
-/// Where this process was before it entered others' namespaces. [`Visit::leave`] takes it back there.
-pub(super) struct Visit {
-    own: Vec<(Kind, File)>,
+impl Joined {
+    fn refused(&self, error: io::Error) -> JailError {
+        JailError::Join { kind: self.kind.file(), path: self.path.clone(), error }
+    }
 }
 
-impl Visit {
-    /// Enters all of them. After a failure it is in none.
-    pub(super) fn enter(joined: &[Joined]) -> Result<Visit, JailError> {
-        let mut visit = Visit { own: Vec::new() };
-        for it in joined {
-            if let Err(error) = visit.enter_one(it) {
-                visit.leave()?;
-                return Err(JailError::Join { kind: it.kind.file(), path: it.path.clone(), error });
-            }
+/// Those that this process is not in already, which needs no rights.
+pub(super) fn foreign(joined: &[Joined]) -> Result<Vec<&Joined>, JailError> {
+    let mut foreign = Vec::new();
+    for it in joined {
+        let own = format!("/proc/self/ns/{}", it.kind.file());
+        let identity = |path: &Path| Identity::at(path).map_err(|error| it.refused(error));
+        if identity(&it.path)? != identity(Path::new(&own))? {
+            foreign.push(it);
         }
-        Ok(visit)
     }
+    Ok(foreign)
+}
 
-    fn enter_one(&mut self, joined: &Joined) -> io::Result<()> {
-        let own = File::open(format!("/proc/self/ns/{}", joined.kind.file()))?;
-        // One's own may not be entered again without rights in it, which nobody needs who stays.
-        if Identity::at(&joined.path)? == Identity::at(Path::new(&format!("/proc/self/ns/{}", joined.kind.file())))? {
-            return Ok(());
+/// Enters all of them, for good. Who has no right to in its own user namespace comes in by the one that they belong to, or by
+/// `way_in`; the flag says so. The process must have one thread.
+pub(super) fn enter(joined: &[&Joined], way_in: Option<&Path>) -> Result<bool, JailError> {
+    let open = |it: &&Joined| Ok((it.kind, File::open(&it.path).map_err(|error| it.refused(error))?));
+    let files = joined.iter().map(open).collect::<Result<Vec<_>, JailError>>()?;
+    let mut by_owner = false;
+    for (it, (kind, file)) in joined.iter().zip(&files) {
+        let mut entered = setns(file.as_fd(), kind.flag());
+        if entered == Err(Errno::EPERM) && !by_owner {
+            by_owner = true;
+            entered = owner(&files, way_in)
+                .and_then(|owner| setns(owner, CloneFlags::CLONE_NEWUSER))
+                .and_then(|()| setns(file.as_fd(), kind.flag()));
         }
-        setns(File::open(&joined.path)?.as_fd(), joined.kind.flag())?;
-        self.own.push((joined.kind, own));
-        Ok(())
+        entered.map_err(|error| it.refused(error.into()))?;
     }
+    Ok(by_owner)
+}
 
-    /// Goes back.
-    pub(super) fn leave(self) -> Result<(), JailError> {
-        for (kind, own) in self.own {
-            setns(own.as_fd(), kind.flag())
-                .map_err(|error| JailError::Host { doing: "go back to its own namespaces", error })?;
+/// The user namespace to come in by: of the owners of all of these, and `way_in`, the one that holds the others.
+fn owner(files: &[(Kind, File)], way_in: Option<&Path>) -> Result<OwnedFd, Errno> {
+    let mut owners = Vec::new();
+    for (_, file) in files {
+        owners.push(mounts::owner_of(file.as_fd())?);
+    }
+    if let Some(path) = way_in {
+        let opened = File::open(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)));
+        owners.push(opened?.into());
+    }
+    let mut found: Option<(usize, OwnedFd)> = None;
+    for owner in owners {
+        let depth = depth(&owner)?;
+        if found.as_ref().is_none_or(|(least, _)| depth < *least) {
+            found = Some((depth, owner));
         }
-        Ok(())
+    }
+    found.map(|(_, owner)| owner).ok_or(Errno::EPERM)
+}
+
+/// How far below this process's own a user namespace is.
+fn depth(namespace: &OwnedFd) -> Result<usize, Errno> {
+    let mut above = mounts::parent_of(namespace.as_fd());
+    let mut depth = 0;
+    loop {
+        match above {
+            Ok(parent) => above = mounts::parent_of(parent.as_fd()),
+            Err(Errno::EPERM) => return Ok(depth),
+            Err(errno) => return Err(errno),
+        }
+        depth += 1;
     }
 }
 
@@ -142,13 +183,21 @@ mod tests {
     }
 
     #[test]
-    fn ones_own_are_no_visit() {
+    fn ones_own_are_not_joined() {
         let joined = [Joined { kind: Kind::Uts, path: "/proc/self/ns/uts".into() }];
-        let visit = Visit::enter(&joined).unwrap();
-        assert!(visit.own.is_empty());
-        visit.leave().unwrap();
+        assert!(foreign(&joined).unwrap().is_empty());
         let missing = [Joined { kind: Kind::Ipc, path: "/nonexistent".into() }];
-        let error = Visit::enter(&missing).err().unwrap().to_string();
+        let error = foreign(&missing).err().unwrap().to_string();
         assert_eq!(error, "cannot join the ipc namespace /nonexistent: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn the_outermost_owner_is_the_way_in() {
+        let files = [(Kind::Uts, File::open("/proc/self/ns/uts").unwrap())];
+        // One's own namespaces may belong to somebody further out.
+        if let Ok(owner) = owner(&files, None) {
+            assert_eq!(depth(&owner), Ok(0));
+        }
+        assert_eq!(owner(&files, Some(Path::new("/nonexistent"))).err(), Some(Errno::ENOENT));
     }
 }

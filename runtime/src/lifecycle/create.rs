@@ -291,6 +291,8 @@ fn jail_config(bundle: &Bundle) -> JailConfig {
         host_uid,
         host_gid,
         joined: sandbox::joined(&bundle.spec),
+        way_in: sandbox::way_in(&bundle.spec),
+        shown: sandbox::shown(bundle),
         hostname: bundle.spec.hostname().clone().unwrap_or_default(),
         rlimits: process.map(sandbox::host_limits).unwrap_or_default(),
         args: sandbox::c_strings(process.and_then(|process| process.args().as_ref())),

@@ -255,6 +255,8 @@ impl New<'_> {
             host_uid,
             host_gid,
             joined: Vec::new(),
+            way_in: None,
+            shown: None,
             hostname: String::new(),
             rlimits: sandbox::host_limits(process),
             args: self.args.clone(),

@@ -111,8 +111,6 @@ pub(super) struct Place {
 /// The network that a private sentry gives to its sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Net {
-    /// Loopback of its own.
-    None,
     /// That of the host.
     Host,
     /// A namespace by its path.
@@ -132,7 +130,6 @@ pub(super) fn sentry(gofers: Vec<OwnedFd>, net: &Net, debug: bool) -> Result<Pri
         command.args(["--gofer-fd", &i32::to_string(&number)]);
     }
     match net {
-        Net::None => command.args(["--net", "none"]),
         Net::Host => command.args(["--net", "host"]),
         Net::Path(path) => command.arg("--net").arg(path),
     };
@@ -195,7 +192,6 @@ pub(super) fn broker(net: &Net) -> Result<Broker, HelperError> {
         .map_err(|errno| failed(errno.into()))?;
     let mut command = Command::new(&program);
     command.arg(BROKER).arg(match net {
-        Net::None => "none".as_ref(),
         Net::Host => "host".as_ref(),
         Net::Path(path) => path.as_os_str(),
     });

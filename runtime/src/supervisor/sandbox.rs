@@ -11,7 +11,7 @@ use rsc_oci::spec::{
 use rsc_oci::{Bundle, ContainerId, Placement, RootSource, defaults};
 use rsc_proto::v1;
 
-use crate::jail::{Joined, Kind};
+use crate::jail::{Joined, Kind, Mounted, Shown, What};
 
 /// Limits that the compute host's kernel enforces; the sentry keeps all others.
 const HOST_LIMITS: [PosixRlimitType; 6] = [
@@ -108,6 +108,39 @@ pub fn joined(spec: &Spec) -> Vec<Joined> {
         other => Some(Joined { kind, path: existing(other?)? }),
     };
     Kind::ALL.into_iter().filter_map(path).collect()
+}
+
+/// The user namespace that the specification joins: for a user without rights, the way into the others. The workload's users are the
+/// sandbox's own in any case.
+pub fn way_in(spec: &Spec) -> Option<PathBuf> {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let user = namespaces.into_iter().flatten().find(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    user.and_then(existing)
+}
+
+/// What somebody is to see who enters the jail's mount namespace; nothing if the root is not on this host.
+pub fn shown(bundle: &Bundle) -> Option<Shown> {
+    let RootSource::Directory(root) = &bundle.root else { return None };
+    let spec = &bundle.spec;
+    let mounted = |mount: &rsc_oci::spec::Mount| {
+        let what = match (bundle.bind_source(mount), mount.typ().as_deref()) {
+            (Some(source), _) => What::Bind { source, read_only: read_only(mount) },
+            (None, Some("proc")) => What::Proc,
+            (None, _) => What::Unseen,
+        };
+        Mounted { destination: mount.destination().clone(), what }
+    };
+    Some(Shown {
+        root: root.clone(),
+        read_only: spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false),
+        mounts: spec.mounts().iter().flatten().map(mounted).collect(),
+    })
+}
+
+/// Whether the last word of a mount's options on changes is no.
+fn read_only(mount: &rsc_oci::spec::Mount) -> bool {
+    let options = mount.options().iter().flatten();
+    options.map(|option| plain(option)).rfind(|option| matches!(*option, "ro" | "rw")) == Some("ro")
 }
 
 /// Limits for the jail: resource, soft, hard.
@@ -221,8 +254,7 @@ fn mount(bundle: &Bundle, mount: &rsc_oci::spec::Mount, exports: &mut Vec<Export
     let mut source = None;
     if let Some(path) = bundle.bind_source(mount) {
         kind = "bind".to_owned();
-        let last = options.iter().rev().find(|option| matches!(option.as_str(), "ro" | "rw"));
-        let wanted = Export { path, read_only: last.is_some_and(|option| option == "ro") };
+        let wanted = Export { path, read_only: read_only(mount) };
         // One gofer serves all mounts of the same tree.
         let index = exports.iter().position(|export| *export == wanted).unwrap_or_else(|| {
             exports.push(wanted);

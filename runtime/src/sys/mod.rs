@@ -3,6 +3,7 @@
 //! Nothing here decides anything. Each function does one call, takes and returns plain values, and turns `errno` into a type.
 
 pub mod host;
+pub mod mounts;
 pub mod process;
 pub mod ptrace;
 pub mod readiness;

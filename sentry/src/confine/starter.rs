@@ -16,7 +16,6 @@ use crate::sys::confine::{close_each, fork_into};
 use caps::Capability;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
@@ -182,8 +181,7 @@ fn confine(jobs: &Jobs) -> Result<(), ConfineError> {
         Net::Host => keep.push(FOR_NETWORK),
         Net::Path(path) => {
             // Here and now, so that nobody keeps the right to enter namespaces. Gofers have an empty one anyway.
-            let enter = std::fs::File::open(path).and_then(|ns| Ok(setns(ns, CloneFlags::CLONE_NEWNET)?));
-            enter.map_err(|error| ConfineError::Network { path: path.clone(), error })?;
+            crate::net::broker::enter(path).map_err(|error| ConfineError::Network { path: path.clone(), error })?;
             keep.push(FOR_NETWORK);
         }
     }

@@ -90,10 +90,7 @@ pub fn run(config: &std::ffi::OsStr) -> std::io::Result<()> {
     match config.as_encoded_bytes() {
         b"host" => {}
         b"none" => fresh_namespace()?,
-        _ => {
-            let ns = std::fs::File::open(config)?;
-            nix::sched::setns(ns, nix::sched::CloneFlags::CLONE_NEWNET)?;
-        }
+        _ => enter(config.as_ref())?,
     }
     crate::confine::broker::confine().map_err(std::io::Error::other)?;
     serve(std::io::stdin().as_fd())
@@ -110,6 +107,25 @@ pub(super) fn serve(socket: BorrowedFd<'_>) -> std::io::Result<()> {
         send_one(socket, &bytes, reply.2.as_ref().map(AsFd::as_fd))?;
     }
     Ok(())
+}
+
+/// Enters a network namespace for good. An ordinary user, who has no rights in its own user namespace, has them in that which the
+/// network namespace belongs to, if it is its own. The process has one thread.
+pub(crate) fn enter(path: &std::path::Path) -> std::io::Result<()> {
+    use nix::sched::{CloneFlags, setns};
+    use std::os::unix::fs::MetadataExt as _;
+    let (ns, own) = (std::fs::File::open(path)?, std::fs::metadata("/proc/self/ns/net")?);
+    let it = ns.metadata()?;
+    if (it.dev(), it.ino()) == (own.dev(), own.ino()) {
+        return Ok(());
+    }
+    match setns(&ns, CloneFlags::CLONE_NEWNET) {
+        Err(nix::errno::Errno::EPERM) => {
+            setns(crate::sys::confine::owner_of(ns.as_fd())?, CloneFlags::CLONE_NEWUSER)?;
+            Ok(setns(&ns, CloneFlags::CLONE_NEWNET)?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// A namespace with a loopback interface that is up.

@@ -90,3 +90,15 @@ pub(crate) fn landlock_restrict(rules: BorrowedFd<'_>) -> nix::Result<()> {
     let n = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) };
     Errno::result(n).map(drop)
 }
+
+/// The user namespace that another namespace belongs to. ioctl_ns(2).
+pub(crate) fn owner_of(namespace: std::os::fd::BorrowedFd<'_>) -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::{AsRawFd as _, FromRawFd as _};
+    // SAFETY: the request takes no argument and returns a new descriptor.
+    let fd = unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_USERNS) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(fd) })
+}
