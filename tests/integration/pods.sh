@@ -93,6 +93,15 @@ bound_network() { # a namespace that is nobody's
     up it-a --set /linux/namespaces "$(namespaces "=/run/netns/$MARK" network)" -- sh -c 'echo hello >/tmp/page; exec httpd -f -p 127.0.0.1:8080 -h /tmp'
     join it-b it-a network; soon rt exec it-b wget -qO- http://127.0.0.1:8080/page; down it-a it-b; ip netns del "$MARK"
 }
+at_once() { # those that come first into a namespace, at the same moment: one sentry for all
+    local id; ip netns add "$MARK" || fail 'no ip netns'; ip -n "$MARK" link set lo up
+    for id in it-a it-b it-c it-d; do
+        bundle "b-$id" --root "$PWD/rootfs" --cgroup "/it-$MARK-$id" --set /linux/namespaces "$(namespaces "=/run/netns/$MARK" network)" -- sleep 1000
+        rt run -d -b "b-$id" "$id" </dev/null >"out-$id" 2>&1 &
+    done
+    wait; for id in it-b it-c it-d; do eq "$(sentry_of $id)" "$(sentry_of it-a)"; done
+    down it-a it-b it-c it-d; ip netns del "$MARK"
+}
 host_processes() { # in sight, and out of reach: not for the control, which would kill them
     local path other n=0
     setpriv --reuid 65534 --regid 65534 --clear-groups env TEST_MARK=$MARK sleep 700 </dev/null >/dev/null 2>&1 & other=$!
@@ -232,4 +241,4 @@ if setpriv --reuid $RL --regid $RL --clear-groups unshare --user --map-root-user
     step user-with-way-in user-some
     only_rsc user-without-way-in user-refused
 else skip 'user-with-way-in user-some user-without-way-in user-refused' "users may not make user namespaces on this machine"; fi
-only_rsc host-processes refused one-sentry supervisor-killed sentry-killed distant-sentry beside
+only_rsc at-once host-processes refused one-sentry supervisor-killed sentry-killed distant-sentry beside

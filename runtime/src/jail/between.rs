@@ -44,7 +44,8 @@ pub(super) fn make(
         }
         Forked::Parent(pid) => {
             drop(theirs);
-            let listened = listen(Jail { pid, control: ours, rlimits: config.rlimits.clone(), names: Default::default() });
+            let listened =
+                listen(Jail { pid, control: ours, rlimits: config.rlimits.clone(), names: Default::default() });
             let _ = waitpid(Pid::from_raw(pid), None);
             listened
         }

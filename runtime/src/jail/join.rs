@@ -27,7 +27,8 @@ pub fn enter(config: &JailConfig, init: i32) -> Result<Joiner, JailError> {
     let root = open(format!("/proc/{init}/root").as_str(), flags, Mode::empty());
     let root = root.map_err(host("find the root of the container's init"))?;
     let enter = || {
-        setns(pidfd, super::NAMESPACES).map_err(|errno| format!("enter the container's namespaces: {}", errno.desc()))?;
+        setns(pidfd, super::NAMESPACES)
+            .map_err(|errno| format!("enter the container's namespaces: {}", errno.desc()))?;
         Ok(true)
     };
     between::make(&config, child::Entry::Joined(root), enter).map(Joiner)

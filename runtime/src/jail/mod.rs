@@ -14,7 +14,7 @@ mod tree;
 
 pub use join::{Joiner, enter};
 pub use namespaces::{Joined, Kind};
-pub use tree::{Mounted, Shown, What};
+pub use tree::{Mounted, Part, Shown};
 
 use crate::sys::process::{self, Forked};
 use nix::{

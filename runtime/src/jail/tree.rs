@@ -41,12 +41,12 @@ pub struct Mounted {
     /// Where, in the tree.
     pub destination: PathBuf,
     /// What.
-    pub what: What,
+    pub what: Part,
 }
 
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum Part {
     /// A file or directory of this host.
     Bind {
         /// It.
@@ -82,13 +82,16 @@ pub(super) fn make(shown: Option<&Shown>) -> Step<()> {
     // By path and here: descriptors from before are of another mount namespace.
     let parts = shown.and_then(|shown| {
         let copied = Parts::copy(shown);
-        copied.inspect_err(|errno| tracing::info!("{}: not shown to others: {}", shown.root.display(), errno.desc())).ok()
+        copied
+            .inspect_err(|errno| tracing::info!("{}: not shown to others: {}", shown.root.display(), errno.desc()))
+            .ok()
     });
     let place = empty_place()?;
     let empty = || mounts::copy(place, false);
     let nowhere = step("copy the empty file system", empty())?;
     let unseen = |parts: &Parts| parts.mounts.iter().map(|(_, tree)| tree.is_none().then(empty).transpose()).collect();
-    let unseen: Vec<Option<OwnedFd>> = step("copy the empty file system", parts.as_ref().map_or(Ok(Vec::new()), unseen))?;
+    let unseen: Vec<Option<OwnedFd>> =
+        step("copy the empty file system", parts.as_ref().map_or(Ok(Vec::new()), unseen))?;
     step("enter the new root", chdir(place))?;
     if let Some(parts) = &parts {
         let here = step("open the new root", open_beneath(nix::fcntl::AT_FDCWD, Path::new(".")))?;
@@ -132,9 +135,9 @@ impl Parts {
         let root = restricted(&shown.root, shown.read_only)?;
         let part = |mounted: &Mounted| {
             let tree = match &mounted.what {
-                What::Bind { source, read_only } => restricted(source, *read_only),
-                What::Proc => mounts::procfs(),
-                What::Unseen => return (mounted.destination.clone(), None),
+                Part::Bind { source, read_only } => restricted(source, *read_only),
+                Part::Proc => mounts::procfs(),
+                Part::Unseen => return (mounted.destination.clone(), None),
             };
             let unseen = |errno: &Errno| {
                 tracing::info!("{}: not shown to others: {}", mounted.destination.display(), errno.desc());

@@ -15,12 +15,12 @@ use rsc_oci::state::{Locked, write_atomically};
 use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage, hooks};
 
 use super::control::{self, Channel, FromSupervisor};
-use super::neighbours::{Host, Neighbours};
+use super::neighbours::{Host, Neighbours, Turn};
 use super::passed::{self, Passed};
 use super::terminal::Pty;
 use super::{CreateOptions, LifecycleError, delete, environment, sysctl};
 use crate::cli::{Context, settings, time};
-use crate::jail::{self, JailConfig, Kind};
+use crate::jail::{self, JailConfig, Joined, Kind};
 use crate::supervisor::{self, Commands, Seat, sandbox};
 use crate::sys::host;
 use crate::sys::process::{Forked, exit_now, fork_into};
@@ -115,7 +115,11 @@ fn make(
     passed: Passed,
 ) -> Result<Option<OwnedFd>, LifecycleError> {
     locked.save(record)?;
-    let Around { shared, host, publish } = neighbours(context, bundle, locked, record)?;
+    let joined = sandbox::joined(&bundle.spec);
+    // Until this container can be joined, or others have been found that can.
+    let turn = Turn::wait(&joined)?;
+    let Around { shared, host, publish } = neighbours(context, bundle, &joined, locked, record)?;
+    let turn = turn.still_needed(shared.len());
     let cgroups = make_cgroups(context, bundle, locked, record)?;
     let (mut stdio, master) = stdio(options, bundle, terminal)?;
     stdio.extend(passed.into_descriptors());
@@ -153,6 +157,7 @@ fn make(
     record.supervisor = ProcessId::of(supervisor);
     locked.save(record)?;
     await_ready(&ours, record)?;
+    drop(turn);
     let init = record.init.ok_or_else(|| LifecycleError::Supervisor("the container's init has ended".to_owned()))?;
     record.stage = Stage::Created;
     locked.save(record)?;
@@ -177,11 +182,11 @@ struct Around {
 fn neighbours(
     context: &Context,
     bundle: &Bundle,
+    joined: &[Joined],
     locked: &Locked,
     record: &mut Record,
 ) -> Result<Around, LifecycleError> {
-    let joined = sandbox::joined(&bundle.spec);
-    let Neighbours { keys, shared, host, published } = Neighbours::find(&context.store, &record.id, &joined)?;
+    let Neighbours { keys, shared, host, published } = Neighbours::find(&context.store, &record.id, joined)?;
     record.namespaces = keys;
     record.joins_pids = joined.iter().any(|it| it.kind == Kind::Pid);
     if let Some(host) = &host {

@@ -4,10 +4,13 @@
 //! key. Which container a namespace belongs to is seen from its init: it is in it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use rsc_oci::publish::{self, Publication};
 use rsc_oci::state::{Entry, Locked};
 use rsc_oci::{ContainerId, ProcessId, Record, Store};
@@ -19,6 +22,10 @@ use crate::jail::{Joined, Kind};
 
 /// Kinds that the sentry has a part in.
 pub const SHARED: [Kind; 4] = [Kind::Pid, Kind::Network, Kind::Ipc, Kind::Uts];
+/// A container that comes first into a namespace is made within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at whether it is.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Empty file in the folder of a container that shares its private sentry, or did.
 const MARK: &str = "shared";
 
@@ -42,6 +49,55 @@ pub struct Host {
     pub dir: PathBuf,
     /// Its record.
     pub record: Record,
+}
+
+/// The right to be the first container in namespaces that are no container's yet. Others who join them wait, and then find that one.
+#[derive(Debug)]
+pub struct Turn(Vec<Flock<File>>);
+
+impl Turn {
+    /// Waits for it, a bounded time: anybody who can see a namespace could hold its lock. Without it two who come at the same moment
+    /// have a sentry each.
+    pub fn wait(joined: &[Joined]) -> Result<Self, LifecycleError> {
+        let mut files = BTreeMap::new();
+        for it in joined {
+            let failed = || LifecycleError::io("looking at the namespace", it.path.display().to_string());
+            let identity = Identity::at(&it.path).map_err(failed())?;
+            if !is_own(it.kind, identity) {
+                // The lock is on the namespace itself: no file is left behind, and none need be found.
+                files.insert(identity.inode(), File::open(&it.path).map_err(failed())?);
+            }
+        }
+        let (mut held, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        // By number, so that no two wait for each other.
+        for (_, mut file) in files {
+            loop {
+                match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                    Ok(lock) => {
+                        held.push(lock);
+                        break;
+                    }
+                    Err((again, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = again,
+                    Err((_, errno)) => {
+                        tracing::warn!("a namespace that is joined is locked by another process: {errno}");
+                        break;
+                    }
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Ok(Self(held))
+    }
+
+    /// Gives it back if as many namespaces as it is about turned out to be containers'.
+    pub fn still_needed(self, shared: usize) -> Option<Self> {
+        (self.0.len() > shared).then_some(self)
+    }
+}
+
+/// Whether it is what everything on the host shares, which makes nobody neighbours.
+fn is_own(kind: Kind, identity: Identity) -> bool {
+    Identity::at(Path::new(&format!("/proc/self/ns/{}", kind.file()))).ok() == Some(identity)
 }
 
 impl Neighbours {
@@ -73,8 +129,7 @@ impl Neighbours {
     fn key_of(&mut self, joined: &Joined, others: &[Host]) -> Result<Option<String>, LifecycleError> {
         let failed = || LifecycleError::io("looking at the namespace", joined.path.display().to_string());
         let identity = Identity::at(&joined.path).map_err(failed())?;
-        // What everything on the host shares makes nobody neighbours.
-        if Identity::at(Path::new(&format!("/proc/self/ns/{}", joined.kind.file()))).ok() == Some(identity) {
+        if is_own(joined.kind, identity) {
             return Ok(None);
         }
         let within = |it: &&Host| it.record.init.is_some_and(|init| joined.kind.of(init.pid) == Some(identity));
@@ -176,6 +231,21 @@ mod tests {
         assert_eq!(key_bytes(&key).len(), 16);
         assert_ne!(key, random_key().unwrap());
         assert_eq!(key_bytes("00ff1x"), [0, 255]);
+    }
+
+    #[test]
+    fn one_at_a_time() {
+        let joined = [Joined { kind: Kind::Uts, path: "/proc/self/ns/uts".into() }];
+        // One's own needs no turn.
+        assert!(Turn::wait(&joined).unwrap().0.is_empty());
+        let other = [Joined { kind: Kind::Uts, path: "/proc/self/ns/ipc".into() }];
+        let turn = Turn::wait(&other).unwrap();
+        assert_eq!(turn.0.len(), 1);
+        let file = File::open("/proc/self/ns/ipc").unwrap();
+        let (file, errno) = Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap_err();
+        assert_eq!(errno, Errno::EWOULDBLOCK);
+        drop(turn);
+        assert!(Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok());
     }
 
     #[test]

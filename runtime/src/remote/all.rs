@@ -208,6 +208,8 @@ fn anchor(bundle: &Bundle) -> JailConfig {
         host_uid,
         host_gid,
         joined: sandbox::joined(&bundle.spec),
+        way_in: None,
+        shown: None,
         hostname: String::new(),
         rlimits: Vec::new(),
         args: vec![c"rsc".to_owned()],

@@ -11,7 +11,7 @@ use rsc_oci::spec::{
 use rsc_oci::{Bundle, ContainerId, Placement, RootSource, defaults};
 use rsc_proto::v1;
 
-use crate::jail::{Joined, Kind, Mounted, Shown, What};
+use crate::jail::{Joined, Kind, Mounted, Part, Shown};
 
 /// Limits that the compute host's kernel enforces; the sentry keeps all others.
 const HOST_LIMITS: [PosixRlimitType; 6] = [
@@ -124,9 +124,9 @@ pub fn shown(bundle: &Bundle) -> Option<Shown> {
     let spec = &bundle.spec;
     let mounted = |mount: &rsc_oci::spec::Mount| {
         let what = match (bundle.bind_source(mount), mount.typ().as_deref()) {
-            (Some(source), _) => What::Bind { source, read_only: read_only(mount) },
-            (None, Some("proc")) => What::Proc,
-            (None, _) => What::Unseen,
+            (Some(source), _) => Part::Bind { source, read_only: read_only(mount) },
+            (None, Some("proc")) => Part::Proc,
+            (None, _) => Part::Unseen,
         };
         Mounted { destination: mount.destination().clone(), what }
     };

@@ -26,12 +26,8 @@ pub fn copy(path: &CStr, recursive: bool) -> nix::Result<OwnedFd> {
 
 /// Adds restrictions to all of a detached tree, and lets no mount go in or out of it.
 pub fn restrict(tree: BorrowedFd<'_>, attributes: u64) -> nix::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: attributes,
-        attr_clr: 0,
-        propagation: libc::MS_PRIVATE,
-        userns_fd: 0,
-    };
+    let attributes =
+        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | libc::AT_RECURSIVE;
     // SAFETY: the path is a C string, the structure live and of the stated size.
     let result = unsafe {

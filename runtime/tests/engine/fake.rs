@@ -8,7 +8,7 @@ use rsc_proto::{
 };
 use rsc_runtime::{
     engine::{Counters, Engine, FileSources, Observer, Options, Upstream, drive},
-    jail::{self, JailConfig},
+    jail::{self, JailConfig, Mounted, Part, Shown},
     platform::{self, filter::Filter},
 };
 use std::{
@@ -381,6 +381,15 @@ pub(crate) fn kinds(report: &Report) -> Vec<&'static str> {
 
 /// What a jail is seen to have from outside before its supervisor comes.
 pub(crate) fn look_at_jail(_setup: Setup) -> Result<(), String> {
+    let mounted = |destination: &str, what| Mounted { destination: destination.into(), what };
+    let bind = Part::Bind { source: "/usr".into(), read_only: true };
+    let mounts = vec![mounted("/proc", Part::Proc), mounted("/opt", bind), mounted("/dev", Part::Unseen)];
+    look_at(None)?;
+    look_at(Some(Shown { root: "/".into(), read_only: true, mounts }))
+}
+
+/// It has nothing, whatever its mount namespace shows to others.
+fn look_at(shown: Option<Shown>) -> Result<(), String> {
     let (host_uid, host_gid) = JailConfig::host_ids();
     let config = JailConfig {
         uid: 1000,
@@ -389,7 +398,7 @@ pub(crate) fn look_at_jail(_setup: Setup) -> Result<(), String> {
         host_gid,
         joined: Vec::new(),
         way_in: None,
-        shown: None,
+        shown,
         hostname: String::new(),
         rlimits: Vec::new(),
         args: vec![c"true".into()],
@@ -417,9 +426,16 @@ pub(crate) fn look_at_jail(_setup: Setup) -> Result<(), String> {
     if std::fs::read_dir(proc_file("root")).unwrap().count() != 0 {
         wrong.push("a root that is not empty".into());
     }
+    let root = nix::sys::statvfs::statvfs(proc_file("root").as_str()).unwrap();
+    if !root.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY) {
+        wrong.push("a root that can be written to".into());
+    }
     let mounts = std::fs::read_to_string(proc_file("mounts")).unwrap();
-    if mounts.lines().count() != 1 || !mounts.contains(" ro,") {
+    if !mounts.is_empty() {
         wrong.push(format!("mounts: {mounts}"));
+    }
+    if std::fs::read_dir(proc_file("cwd")).unwrap().count() != 0 {
+        wrong.push("a working directory that is not empty".into());
     }
     jail.abort();
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
