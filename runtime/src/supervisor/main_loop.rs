@@ -151,7 +151,7 @@ async fn bring_up(mut seat: Seat, platform: Platform) -> Result<(Supervisor, Ses
 /// port that keeps its number is there without that.
 async fn publish(seat: &Seat, sandbox: &mut v1::Sandbox) -> Result<Option<Published>, StartupError> {
     let (mut ports, net) = (seat.publish.clone(), net(seat));
-    if seat.settings.sentry.is_none() && net != Net::None {
+    if seat.settings.sentry.is_none() {
         ports.retain(|port| port.host != port.container);
     }
     if ports.is_empty() {
