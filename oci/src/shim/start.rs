@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
 use super::error::{Doing as _, ShimError};
@@ -20,6 +21,8 @@ use crate::cgroups::{Cgroups, Hierarchies};
 const SOCKETS: &str = "/run/containerd/s";
 /// Annotations that name the group of a container: containers of one value share a shim.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+/// A process that was killed has closed its sockets after so many milliseconds.
+const LAST_BREATH: u16 = 500;
 /// A config.json is not larger.
 const MAX_CONFIG: u64 = 16 << 20;
 
@@ -123,9 +126,17 @@ fn adjust_score(pid: u32) {
 pub(super) fn remove_dead_socket(bundle: &Path) {
     let address = fs::read_to_string(bundle.join("address")).unwrap_or_default();
     let Some(path) = address.trim().strip_prefix("unix://").map(Path::new) else { return };
-    if path.parent() == Some(Path::new(SOCKETS)) && UnixStream::connect(path).is_err() {
+    if path.parent() == Some(Path::new(SOCKETS)) && !is_served(path, LAST_BREATH) {
         let _ = fs::remove_file(path);
     }
+}
+
+/// Whether somebody listens at a socket, and goes on. What was killed a moment ago may still be about to close it: then the
+/// connection ends by itself.
+fn is_served(path: &Path, patience: u16) -> bool {
+    let Ok(stream) = UnixStream::connect(path) else { return false };
+    let ends = poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], patience);
+    !matches!(ends, Ok(1..))
 }
 
 #[cfg(test)]
@@ -141,6 +152,18 @@ mod tests {
         assert_eq!(group(&config).as_deref(), Some("pod"));
         fs::write(&config, "{}").unwrap();
         assert_eq!(group(&config), None);
+    }
+
+    #[test]
+    fn a_socket_that_is_being_closed_is_not_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        assert!(!is_served(&path, 0));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(is_served(&path, 0));
+        let closing = std::thread::spawn(move || drop(listener));
+        assert!(!is_served(&path, 60_000));
+        closing.join().unwrap();
     }
 
     #[test]
