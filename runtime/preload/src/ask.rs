@@ -3,8 +3,6 @@
 //! Signals are blocked from the question to the end of the call, as handlers must not find the connection in use. Those that come
 //! meanwhile interrupt the call there, and their handlers run when it has its result, just as in the kernel.
 
-use std::cell::RefCell;
-
 use rsc_proto::table::marshal::{self, Gathered};
 use rsc_proto::table::nr;
 use rsc_proto::v1::{
@@ -14,7 +12,7 @@ use rsc_proto::v1::{
 use crate::fds::{self, State};
 use crate::link::{Broken, Link};
 use crate::route;
-use crate::sys::{exports, local, memory, signals};
+use crate::sys::{exports, local, memory, signals, slot};
 
 // What the kernel's own calls say of an interrupted one: restart if the handler lets, always, only without a handler, by a new call.
 const ERESTARTSYS: i64 = -512;
@@ -23,10 +21,6 @@ const ERESTARTNOHAND: i64 = -514;
 const ERESTART_RESTARTBLOCK: i64 = -516;
 
 const EIO: i64 = -5;
-
-thread_local! {
-    static LINK: RefCell<Option<Link>> = const { RefCell::new(None) };
-}
 
 /// A call's result.
 pub(crate) fn ask(number: u32, args: [u64; 6]) -> i64 {
@@ -78,18 +72,17 @@ pub(crate) fn tell_names(name: String, addresses: Vec<bytes::Bytes>) {
 /// Opens this thread's connection; which calls are to be asked about.
 pub(crate) fn open() -> Result<Vec<u64>, Broken> {
     let (link, concerned) = Link::open()?;
-    let _ = LINK.try_with(|slot| slot.try_borrow_mut().map(|mut slot| *slot = Some(link)));
+    slot::with(|slot| *slot = Some(link));
     Ok(concerned)
 }
 
 /// A fork has its parent's connection, which it must not use; its descriptors are closed.
 pub(crate) fn forget_link() {
-    let _ = LINK.try_with(|slot| slot.try_borrow_mut().map(|mut slot| slot.take()));
+    slot::with(Option::take);
 }
 
 fn with_link<T>(work: impl FnOnce(&mut Link) -> Result<T, Broken>) -> Result<T, Broken> {
-    let done = LINK.try_with(|slot| {
-        let mut slot = slot.try_borrow_mut().map_err(|_| Broken::Lost)?;
+    let done = slot::with(|slot| {
         if slot.as_ref().is_none_or(|link| !link.is_ours()) {
             *slot = Some(Link::open()?.0);
         }
@@ -100,7 +93,6 @@ fn with_link<T>(work: impl FnOnce(&mut Link) -> Result<T, Broken>) -> Result<T, 
         }
         done
     });
-    // At a thread's end its connection may be gone already.
     done.unwrap_or(Err(Broken::Lost))
 }
 
@@ -116,7 +108,7 @@ fn exchange(
         link.tell(to_broker::What::Interrupt(BrokerInterrupt {}))
     };
     let Gathered { segments, out, .. } = marshal::gather(number, args, &mut memory::Own);
-    let call = BrokerCall { nr: number, args: args.to_vec(), segments, here_is_no_choice: false };
+    let call = BrokerCall { nr: number, args: args.to_vec(), segments };
     link.tell(to_broker::What::Call(call))?;
     let (BrokerAnswer { what }, brought) = link.answer(mask, &mut interrupted)?;
     match what {

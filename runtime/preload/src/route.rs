@@ -30,6 +30,10 @@ pub(crate) fn learn(concerned: &[u64]) {
         }
     }
     CONCERNED.iter().zip(concerned).for_each(|(slot, word)| slot.store(*word, Ordering::Relaxed));
+    // Whether the working directory is there is the broker's knowledge.
+    if let Some(slot) = CONCERNED.get(nr::GETCWD as usize / 64) {
+        slot.fetch_or(1 << (nr::GETCWD % 64), Ordering::Relaxed);
+    }
 }
 
 /// Whether rules may have a call be carried out there.

@@ -57,14 +57,20 @@ fn absolute(path: String) -> String {
     local::working_directory().map_or(path.clone(), |cwd| format!("{cwd}/{path}"))
 }
 
-/// Where the broker listens: `RSC_BROKER`, or in the user's directory for such things.
+/// Where the broker listens: `RSC_BROKER`, or where the runtime keeps the state of this user's containers.
 fn socket_path() -> CString {
     let own = || {
         let uid = local::getuid();
-        match (local::setting(c"XDG_RUNTIME_DIR"), uid) {
-            (Some(dir), _) if dir.starts_with(b"/") => [&dir[..], b"/rsc/broker.sock"].concat(),
+        let session = local::setting(c"XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+        match (session, uid) {
             (_, 0) => b"/run/rsc/broker.sock".to_vec(),
-            _ => format!("/run/user/{uid}/rsc/broker.sock").into_bytes(),
+            (Some(dir), _) => [&dir[..], b"/rsc/broker.sock"].concat(),
+            (None, _) => {
+                let session = format!("/run/user/{uid}");
+                let there = CString::new(session.clone()).is_ok_and(|path| local::is_there(&path));
+                let folder = if there { format!("{session}/rsc") } else { format!("/tmp/rsc-{uid}") };
+                format!("{folder}/broker.sock").into_bytes()
+            }
         }
     };
     CString::new(local::setting(c"RSC_BROKER").unwrap_or_else(own)).unwrap_or_default()
@@ -76,9 +82,12 @@ pub(crate) fn begin() {
         return;
     }
     if settings().sentry.is_empty() || (settings().rules.is_empty() && settings().syscalls.is_empty()) {
-        local::say(
-            "librsc_preload: RSC_SENTRY and one of RSC_RULES and RSC_SYSCALLS are needed; everything runs here\n",
-        );
+        // Its children need not say it too.
+        if local::mark(c"RSC_PRELOAD_IDLE") {
+            local::say(
+                "librsc_preload: RSC_SENTRY and one of RSC_RULES and RSC_SYSCALLS are needed; everything runs here\n",
+            );
+        }
         STATE.store(OFF, Ordering::Release);
         return;
     }

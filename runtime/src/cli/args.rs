@@ -146,6 +146,8 @@ pub enum Command {
     Spec(SpecArgs),
     /// Print what is supported as JSON
     Features,
+    /// Answer the preload library and the SDK of this user's processes; they start it when they need it
+    Broker(BrokerArgs),
     /// Say which rule decides about a system call
     Explain(ExplainArgs),
     /// Check files of rules for system calls
@@ -545,6 +547,17 @@ pub struct InstallArgs {
     /// Change the file
     #[arg(long)]
     pub write: bool,
+}
+
+/// `broker`.
+#[derive(Debug, Args)]
+pub struct BrokerArgs {
+    /// Unix socket to listen at [default: broker.sock where the state of containers is]
+    #[arg(long, value_name = "PATH", env = "RSC_BROKER")]
+    pub socket: Option<PathBuf>,
+    /// Go to the background once it listens
+    #[arg(long)]
+    pub detach: bool,
 }
 
 /// `explain`.

@@ -124,6 +124,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         }
         Command::Spec(args) => write_spec(args.bundle.as_deref(), args.for_rootless).map(done),
         Command::Features => Ok(print(&json(&defaults::features())?)),
+        Command::Broker(args) => crate::remote::broker::run(context, &args),
         Command::Explain(args) => Ok(print(&rules::explain(args)?)),
         Command::Rules(args::RulesCommand::Schema) => Ok(print(&json(&crate::remote::rules::schema())?)),
         Command::Rules(args::RulesCommand::Check(args)) => {

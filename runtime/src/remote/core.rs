@@ -17,7 +17,7 @@ use rsc_proto::v1::Segment;
 use super::client::{Answered, Client, Pending, Request, Window};
 use super::names;
 use super::placeholder::{Handle, Placeholders};
-use super::rules::{self, Access, PathArg, Rules, Subject, Verdict};
+use super::rules::{self, Access, By, PathArg, Rules, Subject, Verdict};
 use super::shape;
 
 /// Where strings of the core's own are said to be: below what any process can map (vm.mmap_min_addr), 4096 bytes each.
@@ -178,6 +178,11 @@ impl Core {
         self.rules.concerns(number) || !self.placeholders.is_empty() || number == nr::IO_URING_SETUP
     }
 
+    /// The calls that rules concern.
+    pub fn concerned(&self) -> rules::CallSet {
+        self.rules.concerned()
+    }
+
     /// Serves a call.
     pub async fn serve(self: &Rc<Self>, caller: &Caller, number: u32, args: [u64; 6]) -> Served {
         if number == nr::IO_URING_SETUP {
@@ -266,23 +271,33 @@ impl Core {
         // The kernel says what is wrong with a name that cannot be read.
         let Some(names) = self.names(caller, number, &args, &paths) else { return Served::Here(None) };
         let how = (number == nr::OPENAT2).then(|| read_word(&*caller.window, args[2])).flatten();
-        // A name from there is there, whatever it is; an absolute one does not start anywhere.
-        let relative = names.iter().any(|name| name.handle);
         let mut decision = self.decide(caller, number, &args, &names, how);
-        if relative && !matches!(decision.verdict, Verdict::Deny(_)) {
+        // A name from there is there, whatever it is, unless a rule says of the absolute one that it is not.
+        let unruled = decision.by == By::Nothing;
+        let relative = names.iter().any(|name| name.handle || unruled && name.there);
+        if relative && decision.verdict == Verdict::Local {
             decision = rules::Decision { verdict: Verdict::Remote, map: None, second: None, by: decision.by };
         }
         let mapped = [decision.map, decision.second];
         match decision.verdict {
             Verdict::Deny(errno) => Done::failed(Errno::from_raw(errno.number())),
             Verdict::Local => {
-                let strings = names.iter().zip(mapped).filter_map(|(name, map)| Some((name.at, map?)));
+                let string = |name: &Name, map: Option<Vec<u8>>| {
+                    // The kernel's working directory is another one.
+                    Some((name.at, map.or_else(|| name.there.then(|| name.absolute.clone()))?))
+                };
+                let strings = names.iter().zip(mapped).filter_map(|(name, map)| string(name, map));
                 let strings: Vec<_> = strings.collect();
                 match (number, strings.is_empty()) {
                     (nr::CHDIR, true) => Served::Here(Some(Then::ChangedDirectory)),
                     (_, true) => Served::Here(None),
                     (_, false) => Served::HereWith(strings),
                 }
+            }
+            Verdict::Remote if number == nr::CHDIR => {
+                let Some(name) = names.into_iter().next() else { return Served::Here(None) };
+                let path = if name.given.is_empty() { name.given } else { name.absolute };
+                self.change_directory(caller, path, mapped.into_iter().next().flatten()).await
             }
             Verdict::Remote => {
                 let strings = names.into_iter().zip(mapped).map(|(name, map)| {
@@ -305,10 +320,6 @@ impl Core {
         paths: &[PathArg],
         strings: Vec<(usize, Vec<u8>)>,
     ) -> Served {
-        if number == nr::CHDIR {
-            let path = strings.into_iter().next().map(|name| name.1).unwrap_or_default();
-            return self.change_directory(caller, path).await;
-        }
         let mut there = args;
         for path in paths {
             if let Some(slot) = path.dirfd.and_then(|at| there.get_mut(at)) {
@@ -398,6 +409,7 @@ impl Core {
                 },
             };
             let itself = !rules::follows(number, args, index == 1, None);
+            let there = matches!(base, Base::There(_));
             let (absolute, handle) = match base {
                 Base::Here(directory) => {
                     let path = names::join(&directory, &given);
@@ -409,7 +421,7 @@ impl Core {
                     (names::join(format!("/proc/self/fd/{}", handle.number).as_bytes(), &given), true)
                 }
             };
-            all.push(Name { at: path.path, given, absolute, handle });
+            all.push(Name { at: path.path, given, absolute, handle, there });
         }
         Some(all)
     }
@@ -423,6 +435,8 @@ struct Name {
     absolute: Vec<u8>,
     /// It starts from a remote descriptor.
     handle: bool,
+    /// It starts from a working directory there.
+    there: bool,
 }
 
 /// What a relative name starts from.

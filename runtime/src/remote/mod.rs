@@ -8,6 +8,7 @@
 mod all;
 pub mod attach;
 mod attend;
+pub mod broker;
 pub mod client;
 pub mod core;
 mod launch;

@@ -46,6 +46,17 @@ pub(crate) fn connect(path: &CStr) -> i32 {
         close(fd);
         return done as i32;
     }
+    // What calls bring along is for this user's own broker alone.
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: 0 };
+    let mut size = size_of::<libc::ucred>() as u32;
+    let out = [(&raw mut peer) as u64, (&raw mut size) as u64];
+    let args = [fd as u64, libc::SOL_SOCKET as u64, libc::SO_PEERCRED as u64, out[0], out[1], 0];
+    // SAFETY: a structure and its size.
+    unsafe { raw::call(nr::GETSOCKOPT, &args) };
+    if peer.uid != getuid() {
+        close(fd);
+        return -libc::EACCES;
+    }
     away(fd)
 }
 

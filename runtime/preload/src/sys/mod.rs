@@ -5,3 +5,4 @@ pub(crate) mod local;
 pub(crate) mod memory;
 pub(crate) mod raw;
 pub(crate) mod signals;
+pub(crate) mod slot;

@@ -173,9 +173,10 @@ impl Core {
         }
     }
 
-    /// chdir(2) to a directory there.
-    pub(super) async fn change_directory(&self, caller: &Caller, path: Vec<u8>) -> Served {
-        let mut name = path;
+    /// chdir(2) to a directory there, which is called `map` there if that is given.
+    pub(super) async fn change_directory(&self, caller: &Caller, path: Vec<u8>, map: Option<Vec<u8>>) -> Served {
+        let named = map.clone().unwrap_or_else(|| path.clone());
+        let mut name = named.clone();
         name.push(0);
         let flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
         let args = [libc::AT_FDCWD as u64, BUFFER, flags, 0, 0, 0];
@@ -186,6 +187,8 @@ impl Core {
         }
         let name = self.name_of(number).await;
         self.close_there(number).await;
+        // Its name there means something here only if rules lead there from another one: that is then the one to start from.
+        let name = name.map(|name| if map.is_some() && name == names::normal(&named) { path } else { name });
         self.set_directory(caller, name)
     }
 

@@ -174,7 +174,7 @@ impl Rules {
         }
         for rule in &list {
             let calls = rule.when.calls.and(rules.concerned);
-            if !rule.when.paths.is_empty() || rule.map.is_some() {
+            if !rule.when.paths.is_empty() || rule.when.access.is_some() || rule.map.is_some() {
                 rules.with_paths = rules.with_paths.or(calls);
             }
             if rule.when.on_address() {
@@ -228,7 +228,7 @@ impl Rules {
         self.concerned
     }
 
-    /// Whether [`Rules::decide`] looks at this call's path.
+    /// Whether [`Rules::decide`] looks at this call's path, or at what it does to the file.
     pub fn needs_paths(&self, nr: u32) -> bool {
         self.with_paths.contains(nr)
     }
