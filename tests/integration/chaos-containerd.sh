@@ -2,7 +2,7 @@
 # COUNT (100) containers through containerd (CONTAINERD=1.7) and our shim. Of each something is killed at a random moment: the
 # workload, the supervisor, the sentry, another helper, a command of the runtime, the shim, containerd, or several at once; while it is
 # made, while it runs, or while it is removed. Then `ctr` removes it, and nothing of any of them is left: no process, mount, cgroup, socket, namespace or file. SEED repeats a run.
-# RT=runc is the control, with its own shim.
+# RT=runc, with its own shim, is there for comparison: that leaves sockets in /run/containerd/s.
 NETNS=1 # so that all unix sockets that are seen are ours
 BIN=${RSC_BIN:-${CARGO_TARGET_DIR:-$(cd "$(dirname "$0")/../.." && pwd)/target}/release}
 export RT=${RT:-$BIN/rsc-runtime} SEED=${SEED:-$RANDOM} COUNT=${COUNT:-100}
