@@ -17,7 +17,7 @@ mod sys;
 mod unjailed;
 
 pub use jail::{IdMap, JailError};
-pub use program::main_from_args;
+pub use program::{command, main_from_args};
 pub use server::ServeError;
 pub use spawn::{GoferConfig, Program, SpawnError, SpawnedGofer, receive_donation, send_descriptor, spawn, spawn_on};
 #[doc(hidden)]

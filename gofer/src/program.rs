@@ -3,7 +3,7 @@
 use crate::jail::{self, IdMap, Ids, JailError, Plan};
 use crate::server::{Parts, ServeError, Server};
 use crate::sys::{Result, ns};
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
@@ -47,6 +47,11 @@ enum Error {
     Threads(#[from] std::io::Error),
     #[error(transparent)]
     Serve(#[from] ServeError),
+}
+
+/// The definition of the command line, for its manual page.
+pub fn command() -> clap::Command {
+    Args::command()
 }
 
 /// Runs the gofer with these arguments (the first is the program's name) until its socket closes. To be called by a process with

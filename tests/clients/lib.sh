@@ -46,7 +46,7 @@ over_tcp() {
     mkdir -p "$W/etc/new" "$W/etc/work"
     mount -t overlay -o "lowerdir=/etc,upperdir=$W/etc/new,workdir=$W/etc/work" overlay /etc || die "no overlay on /etc"
     mkdir -p /etc/rsc; head -c 24 /dev/urandom | base64 >/etc/rsc/token; sed 's/$/ nodes/' /etc/rsc/token >/etc/rsc/tokens
-    printf 'sentry = "%s"\ntoken-file = "/etc/rsc/token"\n[annotations]\nallow = ["dev.rsc.rootfs"]\n' "$SENTRY_AT" >/etc/rsc/config.toml
+    printf 'sentry = "%s"\ntoken-file = "/etc/rsc/token"\n[annotations]\nallow = ["dev.rsc.rootfs", "dev.rsc.publish"]\n' "$SENTRY_AT" >/etc/rsc/config.toml
     chmod 755 /etc/rsc; chmod 644 /etc/rsc/config.toml; chmod "${TOKEN_MODE:-600}" /etc/rsc/token; chmod 600 /etc/rsc/tokens
     mkdir -p "$W"/tree/{bin,proc,dev,sys,tmp,etc}; cp "$ROOT/busybox" "$W/tree/bin/sh"; echo there >"$W/tree/where" # for dev.rsc.rootfs
     start sentry "(exec 3<>/dev/tcp/127.0.0.1/${SENTRY_AT##*:})" "${RT%/*}/sentry" serve --tcp "${SENTRY_AT#tcp://}" --token-file /etc/rsc/tokens --export "tree=$W/tree"

@@ -18,4 +18,13 @@ for client in ${CLIENTS:-containerd cri docker podman}; do
     echo "-- $client"
     "$HERE/clients/$client.sh" || failed+=("$client")
 done
+# With a sentry on TCP: roots that are its exports, so that this host holds no files, and a pod's ports, relayed. The other steps look at
+# the image's own files; they run so with OVER=tcp alone.
+if [ "${RT##*/}" = rsc-runtime ]; then
+    for client in containerd cri; do
+        [[ " ${CLIENTS:-containerd cri} " == *" $client "* ]] || continue
+        echo "-- $client, over TCP"
+        OVER=tcp ONLY='second-container|published|root-elsewhere|served-over|no-session' "$HERE/clients/$client.sh" || failed+=("$client over TCP")
+    done
+fi
 [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

@@ -24,6 +24,13 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// List the sessions of a running sentry
     Ps(PsArgs),
+    /// Write manual pages of this program and of `gofer` into a folder, for packages
+    #[command(hide = true)]
+    Man {
+        /// The folder, which must exist
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]

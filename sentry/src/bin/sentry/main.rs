@@ -8,8 +8,16 @@ mod serve;
 #[allow(unsafe_code)]
 mod sys;
 
-use clap::Parser as _;
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+use std::path::Path;
 use std::process::ExitCode;
+
+/// Writes manual pages, from the definitions of the command lines themselves.
+fn manual(dir: &Path) -> std::io::Result<()> {
+    clap_mangen::generate_to(args::Args::command(), dir)?;
+    clap_mangen::generate_to(rsc_gofer::command(), dir)
+}
 
 fn main() -> ExitCode {
     // A gofer is this program again, before any thread or runtime exists.
@@ -35,6 +43,7 @@ fn main() -> ExitCode {
             args.log.install().and_then(|()| serve::run(serve))
         }
         args::Command::Ps(ps) => args.log.install().and_then(|()| ps::run(ps)),
+        args::Command::Man { dir } => manual(dir).context("writing manual pages"),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
