@@ -120,6 +120,8 @@ pub enum Command {
     Attach(AttachArgs),
     /// Give a process back that attach has taken over
     Detach(DetachArgs),
+    /// Take over processes that others start, as rules say, and share their system calls with a sentry
+    Watch(Box<WatchArgs>),
     /// Print the state of a container as JSON
     State(Id),
     /// Send a signal to a container's init
@@ -341,6 +343,27 @@ pub struct DetachArgs {
     /// The process
     #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: i32,
+/// `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Rules that say which processes are taken over ([[watch]]), and which of their calls is carried out where
+    #[arg(long, value_name = "FILE")]
+    pub rules: PathBuf,
+    /// File for what is found and for each process's calls, lines of JSON [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Only tell of processes; take none over, and need no sentry
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Tree of the server whose files the processes see [default: the only one that the caller may use]
+    #[arg(long, value_name = "NAME")]
+    pub export: Option<String>,
+    /// Working directory there [default: the one here counts]
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// User there, and group [default: root]
+    #[arg(long, short, value_name = "UID[:GID]")]
+    pub user: Option<String>,
 }
 
 /// Whose standard streams a remote program has.

@@ -103,6 +103,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
         Command::Remote(args) => crate::remote::run(context, *args),
         Command::Attach(args) => crate::remote::attach::attach(context, &args),
         Command::Detach(args) => crate::remote::attach::detach(&args),
+        Command::Watch(args) => crate::remote::watch::run(context, &args),
         Command::State(args) => Ok(print(&json(&lifecycle::state::state(store, &args.id)?)?)),
         Command::Ps(args) => ps(store, args),
         Command::Pause(args) => lifecycle::pause::pause(store, &args.id).map(done),

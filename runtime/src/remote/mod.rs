@@ -18,6 +18,7 @@ pub mod placeholder;
 pub mod rules;
 pub mod shape;
 pub mod tracer;
+pub mod watch;
 
 use crate::cli::Context;
 use crate::cli::args::RemoteArgs;
