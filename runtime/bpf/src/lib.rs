@@ -117,17 +117,13 @@ impl Sieve {
         }
         let seen = map(MapKind::LruHash, 4, 8, PROCESSES)?;
         let cgroups = map(MapKind::Hash, 8, 8, CGROUPS)?;
-        let [programs, below, exactly] = [
-            map(MapKind::Hash, 8, 8, DIRECTORIES)?,
-            map(MapKind::Hash, 8, 8, DIRECTORIES)?,
-            map(MapKind::Hash, 8, 8, DIRECTORIES)?,
-        ];
+        let programs = map(MapKind::Hash, 8, 8, DIRECTORIES)?;
+        let below = map(MapKind::Hash, 8, 8, DIRECTORIES)?;
         for (bit, target) in selection.targets.iter().enumerate() {
             let file = target.file.as_ref();
             let lists = [
                 (&programs, target.below.as_slice()),
                 (&below, file.map(|file| file.below.as_slice()).unwrap_or_default()),
-                (&exactly, file.map(|file| file.exactly.as_slice()).unwrap_or_default()),
             ];
             for (map, directories) in lists {
                 for inode in directories {
@@ -156,7 +152,6 @@ impl Sieve {
             cgroups: cgroups.as_raw_fd(),
             programs: programs.as_raw_fd(),
             below: below.as_raw_fd(),
-            exactly: exactly.as_raw_fd(),
             lost: lost.as_raw_fd(),
             ring: ring_map.as_raw_fd(),
         };
@@ -189,6 +184,15 @@ impl Sieve {
     /// This process is ours: nothing that it does is looked at, execve(2) included, until it ends or is let go.
     pub fn keep(&self, pid: i32) {
         let _ = sys::map_update(self.seen.as_fd(), &pid.to_ne_bytes(), u64::MAX);
+    }
+
+    /// These targets were not meant by this call of the process, but may be by another one.
+    pub fn retry(&self, pid: i32, targets: u64) {
+        let key = pid.to_ne_bytes();
+        // Between these two another thread may be found by a target: then the process is told of once more.
+        if let Ok(done) = sys::map_lookup(self.seen.as_fd(), &key) {
+            let _ = sys::map_update(self.seen.as_fd(), &key, done & !targets);
+        }
     }
 
     /// This process is not ours any more.

@@ -9,7 +9,7 @@
 use crate::asm::{Alu, Asm, AsmError, Cond, Helper, Label, Reg, Size};
 use crate::btf::Offsets;
 use crate::event;
-use crate::selection::{File, Literal, NAME_MAX, PATH_MAX, Selection, Shape, Target};
+use crate::selection::{File, Literal, NAME_MAX, PATH_MAX, RELATIVE_MAX, Selection, Shape, Target};
 use Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 
 /// The maps that programs use, by their descriptors.
@@ -27,8 +27,6 @@ pub(crate) struct Maps {
     pub(crate) programs: i32,
     /// Directory's inode number → targets whose file is named from anywhere below it.
     pub(crate) below: i32,
-    /// Directory's inode number → targets whose file is named from it.
-    pub(crate) exactly: i32,
     /// 0 → how many records had no room.
     pub(crate) lost: i32,
     /// The records.
@@ -370,8 +368,7 @@ impl<'a> Compiler<'a> {
     fn jump_if_named(&mut self, at: i16, literal: &Literal, max: usize, same: Label) {
         let differs = self.asm.label();
         let mut bytes = literal.bytes.get(..literal.bytes.len().min(max)).unwrap_or_default().to_vec();
-        // A longer one was cut, and then both end here.
-        if literal.whole {
+        if literal.whole && literal.bytes.len() <= max {
             bytes.push(0);
         }
         for (chunk, at) in bytes.chunks(8).zip((at..).step_by(8)) {
@@ -521,7 +518,7 @@ impl<'a> Compiler<'a> {
 
     /// A relative path may lead anywhere below the directory that it begins at; which that is, is known.
     fn relative(&mut self, offsets: &Offsets, filed: u64) {
-        let [cwd, walk, unlisted] = [(); 3].map(|()| self.asm.label());
+        let [cwd, walk] = [(); 2].map(|()| self.asm.label());
         self.asm.call(Helper::CurrentTask);
         self.asm.store(Size::Double, R10, KEY, R0);
         self.asm.load(Size::Word, R1, R10, RECORD + event::DIRFD);
@@ -543,11 +540,25 @@ impl<'a> Compiler<'a> {
         self.asm.place(walk);
         self.asm.store(Size::Double, R10, FOUND, 0);
         self.follow(DENTRY, &[offsets.dentry_inode, offsets.inode_ino], KEY);
-        self.look_up(self.maps.exactly, KEY);
-        self.asm.jump_if(R0, Cond::Eq, 0, unlisted);
-        self.asm.load(Size::Double, R1, R0, 0);
-        self.asm.store(Size::Double, R10, FOUND, R1);
-        self.asm.place(unlisted);
+        for (bit, target) in self.each(filed) {
+            let Some(File { from, .. }) = target.file.as_ref().filter(|file| !file.from.is_empty()) else { continue };
+            let (leads, on) = (self.asm.label(), self.asm.label());
+            for (inode, name) in from {
+                let elsewhere = self.asm.label();
+                self.asm.load(Size::Double, R1, R10, KEY);
+                self.asm.mov64(R2, *inode);
+                self.asm.jump_if(R1, Cond::Ne, R2, elsewhere);
+                self.jump_if_named(RECORD + event::PATH, name, RELATIVE_MAX, leads);
+                self.asm.place(elsewhere);
+            }
+            self.asm.jump(on);
+            self.asm.place(leads);
+            self.asm.load(Size::Double, R1, R10, FOUND);
+            self.asm.mov64(R2, bit);
+            self.asm.alu(Alu::Or, R1, R2);
+            self.asm.store(Size::Double, R10, FOUND, R1);
+            self.asm.place(on);
+        }
         self.walk(offsets, self.maps.below);
         self.asm.load(Size::Double, R1, R10, FOUND);
         self.keep(filed);

@@ -11,8 +11,10 @@ use std::ops::RangeInclusive;
 pub const MAX_TARGETS: usize = 63;
 /// A name in the kernel is compared up to here: `TASK_COMM_LEN` without its zero.
 pub const NAME_MAX: usize = 15;
-/// A path is compared up to here.
+/// An absolute path is compared up to here.
 pub const PATH_MAX: usize = 255;
+/// A relative one up to here: there are more of them for a pattern.
+pub const RELATIVE_MAX: usize = 16;
 
 /// A name as a pattern begins with it, or is it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +49,10 @@ pub struct Target {
 pub struct File {
     /// Their absolute names.
     pub names: Vec<Literal>,
-    /// Directories (inode numbers) from which a relative name may lead there, whatever is below them…
+    /// Directories (inode numbers) from which, and from below which, any relative name may lead there…
     pub below: Vec<u64>,
-    /// …or just they themselves.
-    pub exactly: Vec<u64>,
+    /// …and those from which these do.
+    pub from: Vec<(u64, Literal)>,
 }
 
 /// Where a call has what is looked at: the argument's index.

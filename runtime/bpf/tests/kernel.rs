@@ -139,7 +139,7 @@ fn calls_by_path_and_port() {
     let _end = tempdir::Dir(dir.clone());
     let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&dir).unwrap());
     let below = Literal { bytes: dir.as_os_str().as_encoded_bytes().to_vec(), whole: false };
-    let file = File { names: vec![whole("/x"), below], below: vec![inode], exactly: vec![] };
+    let file = File { names: vec![whole("/x"), below], below: vec![inode], from: vec![] };
     let targets = vec![
         Target { calls: vec![openat], file: Some(file), ..Target::default() },
         Target { calls: vec![connect], ports: vec![1..=2, 54_398..=54_400], ..Target::default() },
@@ -190,7 +190,7 @@ fn as_much_as_can_be_asked() {
         file: (index % 3 == 1).then(|| File {
             names: (0..4).map(|at| whole(&format!("/{index}/{}{at}", "x".repeat(200)))).collect(),
             below: vec![2],
-            exactly: vec![3],
+            from: (0..16).map(|at| (at, whole(&format!("{index}/{}", "x".repeat(100))))).collect(),
         }),
         ports: if index % 3 == 2 { vec![1..=2, 54_398..=54_400] } else { vec![] },
     };

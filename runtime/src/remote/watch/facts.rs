@@ -50,14 +50,13 @@ impl Facts {
         self.cgroups.first().filter(|_| self.unified).map(PathBuf::as_path)
     }
 
-    /// Whether a table means it.
-    pub(super) fn meet(&self, watched: &Watched, pid: i32, call: Option<&Call>) -> bool {
+    /// Whether a table means such a process, whatever it calls.
+    pub(super) fn meet(&self, watched: &Watched) -> bool {
         let mut names = [&self.executable, &self.called].into_iter();
         (watched.executables.is_empty()
             || names.any(|name| watched.executables.iter().any(|glob| glob.matches(name.as_os_str().as_bytes()))))
             && (watched.uids.is_empty() || watched.uids.contains(&self.uid))
             && in_cgroup(watched, &self.cgroups)
-            && call.is_none_or(|call| call_meets(watched, pid, call))
     }
 }
 
@@ -83,7 +82,8 @@ pub(super) fn in_cgroup(watched: &Watched, cgroups: &[PathBuf]) -> bool {
             || cgroups.iter().any(|path| watched.containers.iter().any(|id| holds_container(path, id))))
 }
 
-fn call_meets(watched: &Watched, pid: i32, call: &Call) -> bool {
+/// Whether a table means such a call.
+pub(super) fn call_meets(watched: &Watched, pid: i32, call: &Call) -> bool {
     watched.calls.contains(call.nr)
         && (watched.ports.is_empty() || watched.ports.iter().any(|range| range.contains(&call.port)))
         && (watched.paths.is_empty() || {
@@ -165,11 +165,11 @@ mod tests {
 
     #[test]
     fn a_process() {
-        let (pid, facts) = own();
+        let facts = own().1;
         let here = std::env::current_exe().unwrap();
         assert_eq!(facts.executable, here);
         assert!(facts.called.is_absolute());
-        let yes = |text: &str| facts.meet(&watched(text), pid, None);
+        let yes = |text: &str| facts.meet(&watched(text));
         assert!(yes(&format!("executable = {here:?}\nuid = [1, 1000]")));
         assert!(!yes(&format!("executable = {here:?}\nuid = 1")) && !yes("executable = \"/bin/x\""));
         assert!(yes("cgroup = \"/**\"") && !yes("cgroup = \"/no/such\""));
@@ -178,11 +178,11 @@ mod tests {
 
     #[test]
     fn a_call() {
-        let (pid, facts) = own();
+        let pid = own().0;
         let openat = rsc_proto::table::nr::OPENAT;
         let call = |path: &str| Call { nr: openat, result: 0, dirfd: libc::AT_FDCWD, path: path.into(), port: 443 };
         let watched = watched("path = \"/srv/data/**\"");
-        let yes = |path: &str| facts.meet(&watched, pid, Some(&call(path)));
+        let yes = |path: &str| call_meets(&watched, pid, &call(path));
         assert!(yes("/srv/data/x") && yes("/srv/./data//y/") && yes("/srv/x/../data/z"));
         assert!(!yes("/srv/database") && !yes("/srv/data/../x") && !yes("data"));
     }

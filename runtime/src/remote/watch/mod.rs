@@ -16,7 +16,7 @@ use rsc_bpf::selection::Event;
 use tokio::io::Interest;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::rules::{Rules, Watched};
+use super::rules::Rules;
 use crate::cli::Context;
 use crate::cli::args::WatchArgs;
 use crate::lifecycle::LifecycleError;
@@ -82,7 +82,7 @@ impl Watch {
         if unified {
             cgroups::teach(&self.sieve, &self.plan, self.rules.watched());
         }
-        tracing::info!("watching for {} kinds of processes", self.rules.watched().len());
+        self.report.watching(self.rules.watched().len());
         loop {
             tokio::select! {
                 ready = events.readable() => {
@@ -122,12 +122,18 @@ impl Watch {
     }
 
     fn judge(&self, event: &Event, facts: &Facts) -> Sentence {
-        let mut tables = self.plan.tables_of(event.mask);
-        let meant = |table: &usize| {
-            let watched: Option<&Watched> = self.rules.watched().get(*table);
-            watched.is_some_and(|watched| facts.meet(watched, event.pid, event.call.as_ref()))
-        };
-        tables.find(meant).map_or(Sentence::LetGo, Sentence::Meant)
+        let mut other_calls = Vec::new();
+        for table in self.plan.tables_of(event.mask) {
+            let Some(watched) = self.rules.watched().get(table).filter(|watched| facts.meet(watched)) else { continue };
+            if event.call.as_ref().is_none_or(|call| facts::call_meets(watched, event.pid, call)) {
+                return Sentence::Meant(table);
+            }
+            other_calls.push(table);
+        }
+        if !other_calls.is_empty() {
+            self.sieve.retry(event.pid, self.plan.mask_of(|table| other_calls.contains(&table)));
+        }
+        Sentence::LetGo
     }
 }
 

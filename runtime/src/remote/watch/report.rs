@@ -31,6 +31,11 @@ impl Report {
         let _ = writeln!(self.0, "{line}").and_then(|()| self.0.flush());
     }
 
+    /// Whoever has waited for it can begin.
+    pub(super) fn watching(&mut self, tables: usize) {
+        self.line(&json!({ "event": "watching", "tables": tables }));
+    }
+
     /// A process that was found. `why` is the table that means it; `error`: it could not be taken over.
     pub(super) fn found(&mut self, pid: i32, facts: &Facts, why: &str, call: Option<&Call>, error: Option<&str>) {
         let mut line = json!({

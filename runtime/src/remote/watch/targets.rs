@@ -40,7 +40,7 @@ impl Plan {
             cgroup: !(watched.cgroups.is_empty() && watched.containers.is_empty()),
             calls: watched.calls.iter().collect(),
             ports: watched.ports.clone(),
-            file: (!watched.paths.is_empty()).then(|| self.file(&watched.paths)),
+            file: (!watched.paths.is_empty()).then(|| file(&watched.paths)),
             ..Target::default()
         };
         for nr in watched.calls.iter() {
@@ -89,31 +89,6 @@ impl Plan {
         }
     }
 
-    fn file(&mut self, globs: &[Glob]) -> File {
-        let mut file = File::default();
-        for glob in globs {
-            let (folders, begins) = glob.beginning();
-            let lead = join(&folders);
-            let name = |bytes: &[u8], whole| Literal { bytes: bytes.to_vec(), whole };
-            let bytes = lead.as_os_str().as_bytes();
-            let slash = if folders.is_empty() { &b""[..] } else { b"/" };
-            match begins {
-                None => file.names.push(name(bytes, true)),
-                Some(begins) => {
-                    file.names.push(name(&[bytes, slash, &begins].concat(), false));
-                    if begins.is_empty() {
-                        // `/**` means the folder too.
-                        file.names.push(name(bytes, true));
-                    }
-                    // From a folder that is not there no relative name begins.
-                    file.below.extend(lead.metadata().map(|metadata| metadata.ino()));
-                }
-            }
-            file.exactly.extend(lead.ancestors().skip(1).filter_map(|folder| Some(folder.metadata().ok()?.ino())));
-        }
-        file
-    }
-
     /// The tables behind a mask.
     pub(super) fn tables_of(&self, mask: u64) -> impl Iterator<Item = usize> + '_ {
         let bits = self.tables.iter().take(MAX_TARGETS).enumerate();
@@ -125,6 +100,40 @@ impl Plan {
         let bits = self.tables.iter().take(MAX_TARGETS).enumerate();
         bits.filter(|(_, table)| holds(**table)).fold(0, |mask, (bit, _)| mask | 1 << bit)
     }
+}
+
+/// How files that match one of these patterns may be named.
+fn file(globs: &[Glob]) -> File {
+    let mut file = File::default();
+    for glob in globs {
+        let (folders, begins) = glob.beginning();
+        let lead = join(&folders);
+        let lead_bytes = lead.as_os_str().as_bytes();
+        let mut names = Vec::new();
+        if let Some(begins) = &begins {
+            let slash = if folders.is_empty() { &b""[..] } else { b"/" };
+            names.push(Literal { bytes: [lead_bytes, slash, begins].concat(), whole: false });
+            // From a folder that is not there no relative name begins.
+            file.below.extend(lead.metadata().map(|metadata| metadata.ino()));
+        }
+        // `/**` means the folder too.
+        if begins.is_none_or(|begins| begins.is_empty()) {
+            names.push(Literal { bytes: lead_bytes.to_vec(), whole: true });
+        }
+        for folder in lead.ancestors().skip(1) {
+            let Ok(metadata) = folder.metadata() else { continue };
+            for name in &names {
+                let rest = name.bytes.get(folder.as_os_str().len()..).unwrap_or_default();
+                let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+                for before in [&b""[..], b"./"] {
+                    let name = Literal { bytes: [before, rest].concat(), whole: name.whole };
+                    file.from.push((metadata.ino(), name));
+                }
+            }
+        }
+        file.names.extend(names);
+    }
+    file
 }
 
 fn join(folders: &[Vec<u8>]) -> PathBuf {
@@ -173,7 +182,11 @@ mod tests {
         let file = target.file.as_ref().unwrap();
         assert_eq!(file.names, [begins("/usr/share/"), whole("/usr/share"), whole("/usr/x")]);
         assert_eq!(file.below, [ino("/usr/share")]);
-        assert_eq!(file.exactly, [ino("/usr"), ino("/"), ino("/usr"), ino("/")]);
+        let from: Vec<_> = file.from.iter().filter(|(_, name)| !name.bytes.starts_with(b"./")).cloned().collect();
+        let share = |folder, rest: &str| [(ino(folder), begins(&format!("{rest}/"))), (ino(folder), whole(rest))];
+        let x = [(ino("/usr"), whole("x")), (ino("/"), whole("usr/x"))];
+        assert_eq!(from, [&share("/usr", "share")[..], &share("/", "usr/share"), &x].concat());
+        assert_eq!(file.from.len(), 2 * from.len());
         let openat = rsc_proto::table::nr::OPENAT;
         assert_eq!(target.calls, [openat]);
         assert_eq!(plan.selection.shapes[&openat], Shape { path: Some(1), dirfd: Some(0), address: None });
