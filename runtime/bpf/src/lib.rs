@@ -67,7 +67,7 @@ pub struct Sieve {
     lost: OwnedFd,
     ring_map: OwnedFd,
     ring: Ring,
-    _links: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
 }
 
 fn map(kind: MapKind, key: u32, value: u32, entries: u32) -> Result<OwnedFd, LoadError> {
@@ -163,7 +163,7 @@ impl Sieve {
         if let Some(code) = matcher::call_program(selection, offsets.as_ref(), maps)? {
             links.push(attach(c"sys_exit", &code)?);
         }
-        Ok(Sieve { seen, cgroups, lost, ring_map, ring, _links: links })
+        Ok(Sieve { seen, cgroups, lost, ring_map, ring, links })
     }
 
     /// The next process that was found, if there is one now. Wait by polling the sieve's descriptor.
@@ -198,6 +198,11 @@ impl Sieve {
     /// This process is not ours any more.
     pub fn forget(&self, pid: i32) {
         let _ = sys::map_delete(self.seen.as_fd(), &pid.to_ne_bytes());
+    }
+
+    /// Looks for nobody any more. Events that were not taken yet can still be.
+    pub fn detach(&mut self) {
+        self.links.clear();
     }
 
     /// How many processes passed that could not be told of, and were not stopped.

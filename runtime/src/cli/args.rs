@@ -343,12 +343,17 @@ pub struct DetachArgs {
     /// The process
     #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: i32,
+}
+
 /// `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArgs {
     /// Rules that say which processes are taken over ([[watch]]), and which of their calls is carried out where
     #[arg(long, value_name = "FILE")]
     pub rules: PathBuf,
+    /// System calls that are carried out there, with commas between them, where no rule says otherwise
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub syscalls: Vec<String>,
     /// File for what is found and for each process's calls, lines of JSON [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -361,7 +366,7 @@ pub struct WatchArgs {
     /// Working directory there [default: the one here counts]
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<String>,
-    /// User there, and group [default: root]
+    /// User there, and group [default: whoever the sentry is]
     #[arg(long, short, value_name = "UID[:GID]")]
     pub user: Option<String>,
 }

@@ -14,6 +14,7 @@ use rsc_proto::table::marshal::{self, Gathered, MemoryReader, gather};
 use rsc_proto::table::nr;
 use rsc_proto::v1::Segment;
 
+use super::calls::Calls;
 use super::client::{Answered, Client, Pending, Request, Window};
 use super::names;
 use super::placeholder::{Handle, Placeholders};
@@ -30,13 +31,15 @@ pub struct Process {
     pub tgid: i32,
     /// Its working directory there, if that is the one that counts.
     pub there: RefCell<Option<Vec<u8>>>,
+    /// What became of its calls.
+    pub calls: Calls,
     exe: RefCell<Option<PathBuf>>,
 }
 
 impl Process {
     /// One that is first seen.
     pub fn new(tgid: i32, there: Option<Vec<u8>>) -> Rc<Self> {
-        Rc::new(Process { tgid, there: RefCell::new(there), exe: RefCell::default() })
+        Rc::new(Process { tgid, there: RefCell::new(there), calls: Calls::default(), exe: RefCell::default() })
     }
 
     /// Its child begins as it is now.
@@ -47,9 +50,12 @@ impl Process {
     /// It executes another program.
     pub fn execed(&self) {
         self.exe.borrow_mut().take();
+        // While it can still be asked.
+        self.executable();
     }
 
-    fn executable(&self) -> PathBuf {
+    /// Its program.
+    pub fn executable(&self) -> PathBuf {
         let read = || std::fs::read_link(format!("/proc/{}/exe", self.tgid)).unwrap_or_default();
         self.exe.borrow_mut().get_or_insert_with(read).clone()
     }
@@ -65,12 +71,24 @@ pub struct Caller {
     pub window: Rc<dyn Window>,
     /// How to interrupt the call that is being served.
     interrupt: RefCell<Option<Box<dyn Fn()>>>,
+    /// The sentry was asked to carry out its call.
+    asked: Cell<bool>,
 }
 
 impl Caller {
     /// A thread.
     pub fn new(tid: i32, process: Rc<Process>, window: Rc<dyn Window>) -> Self {
-        Caller { tid, process, window, interrupt: RefCell::default() }
+        Caller { tid, process, window, interrupt: RefCell::default(), asked: Cell::new(false) }
+    }
+
+    /// Counts a call by what it came to; `None`: it came to that while its thread was parked.
+    pub fn count(&self, number: u32, served: Option<&Served>) {
+        let closed = matches!(served, Some(Served::Here(Some(Then::Closed(_)))));
+        if self.asked.take() || closed {
+            self.process.calls.ran_there(number);
+        } else if !matches!(served, Some(Served::Done(_)) | None) {
+            self.process.calls.ran_here(number);
+        }
     }
 
     /// Asks whoever carries out its call to end it now. Without effect if nobody does.
@@ -368,6 +386,7 @@ impl Core {
         let pending = self.client.call(Request { tid, nr: number, args: there, segments, input, out, window });
         let Answered { result, out, signal, native } = self.wait(caller, pending).await;
         if native {
+            caller.asked.set(false);
             return Served::Here(None);
         }
         let made = (shape::makes_descriptor(number) && result >= 0)
@@ -380,6 +399,7 @@ impl Core {
     /// Waits for an answer, and lets the caller be interrupted meanwhile.
     async fn wait(&self, caller: &Caller, pending: Pending) -> Answered {
         let mut pending = pending;
+        caller.asked.set(true);
         *caller.interrupt.borrow_mut() = Some(pending.interrupter());
         let answered = pending.answer().await;
         caller.interrupt.borrow_mut().take();

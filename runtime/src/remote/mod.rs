@@ -9,6 +9,7 @@ mod all;
 pub mod attach;
 mod attend;
 pub mod broker;
+pub mod calls;
 pub mod client;
 pub mod core;
 mod launch;

@@ -6,7 +6,7 @@ mod park;
 mod thread;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -54,7 +54,13 @@ pub struct Tracer {
     /// How processes have ended that were waited for.
     ended: RefCell<HashMap<i32, i32>>,
     changed: Notify,
+    /// Processes whose next SIGCONT is ours.
+    continued: RefCell<HashSet<i32>>,
+    on_over: RefCell<Option<OnOver>>,
 }
+
+/// What is told of a process that has ended, with its wait(2) status.
+type OnOver = Box<dyn Fn(&Process, i32)>;
 
 /// Why a process cannot be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +93,8 @@ impl Tracer {
             leaving: Cell::new(false),
             ended: RefCell::default(),
             changed: Notify::new(),
+            continued: RefCell::default(),
+            on_over: RefCell::default(),
         })
     }
 
@@ -125,6 +133,28 @@ impl Tracer {
         Ok(())
     }
 
+    /// Whether a process is traced.
+    pub fn holds(&self, pid: i32) -> bool {
+        self.processes.borrow().contains_key(&pid)
+    }
+
+    /// Ends the stop that a process was in when it was taken over. It is not told of.
+    pub fn end_stop(&self, pid: i32) {
+        self.continued.borrow_mut().insert(pid);
+        // It may have been killed.
+        let _ = crate::sys::process::kill(pid, libc::SIGCONT);
+    }
+
+    /// Whether that was just now.
+    fn has_continued(&self, pid: i32) -> bool {
+        self.continued.borrow_mut().remove(&pid)
+    }
+
+    /// Has this told of each process that ends, instead of keeping how it did.
+    pub fn on_over(&self, told: impl Fn(&Process, i32) + 'static) {
+        *self.on_over.borrow_mut() = Some(Box::new(told));
+    }
+
     /// Begins to let every process go. With remote descriptors open their users would be left with nothing behind them.
     pub fn leave(&self) {
         self.leaving.set(true);
@@ -139,8 +169,8 @@ impl Tracer {
     }
 
     /// The processes that are traced.
-    pub fn processes(&self) -> Vec<i32> {
-        self.processes.borrow().keys().copied().collect()
+    pub fn processes(&self) -> Vec<Rc<Process>> {
+        self.processes.borrow().values().cloned().collect()
     }
 
     /// How a traced process ended, its wait(2) status.
@@ -252,8 +282,11 @@ impl Tracer {
         // Its future ends with its channel.
         self.threads.borrow_mut().remove(&tid);
         self.core.client().ended(tid, status);
-        if threads_of(tid).is_err() {
-            self.processes.borrow_mut().remove(&tid);
+        let over = if threads_of(tid).is_err() { self.processes.borrow_mut().remove(&tid) } else { None };
+        if let (Some(process), Some(told)) = (over, &*self.on_over.borrow()) {
+            self.continued.borrow_mut().remove(&tid);
+            self.ended.borrow_mut().remove(&tid);
+            told(&process, status);
         }
         self.changed.notify_one();
     }

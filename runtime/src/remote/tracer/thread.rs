@@ -91,6 +91,7 @@ impl Thread {
         match stop {
             Stop::Entry(arch) => self.on_entry(arch).await,
             Stop::Exit => self.on_exit().await,
+            Stop::Signal(libc::SIGCONT) if self.tracer.has_continued(self.caller.process.tgid) => self.go_on(0),
             Stop::Signal(signal) => self.go_on(signal),
             Stop::Group => Ok(ptrace::resume(self.tid, Resume::Listen, 0)?),
             Stop::Execed => {
@@ -117,7 +118,11 @@ impl Thread {
     async fn on_entry(&mut self, arch: u32) -> Result<(), Over> {
         let regs = ptrace::registers(self.tid)?;
         let Ok(number) = u32::try_from(regs.orig_rax) else { return self.go_on(0) };
-        if arch != AUDIT_ARCH_X86_64 || regs.orig_rax & X32 != 0 || !self.core().concerns(number) {
+        if arch != AUDIT_ARCH_X86_64 || regs.orig_rax & X32 != 0 {
+            return self.go_on(0);
+        }
+        if !self.core().concerns(number) {
+            self.caller.process.calls.ran_here(number);
             return self.go_on(0);
         }
         let args = crate::engine::args_of(&regs);
@@ -127,7 +132,9 @@ impl Thread {
             None => {
                 let (core, caller) = (Rc::clone(self.core()), Rc::clone(&self.caller));
                 let mut served = Box::pin(async move { core.serve(&caller, number, args).await });
-                match self.while_held(&regs, number, served.as_mut()).await? {
+                let held = self.while_held(&regs, number, served.as_mut()).await?;
+                self.caller.count(number, held.as_ref());
+                match held {
                     Some(served) => served,
                     // It has been dealt with where it was parked.
                     None => return Ok(()),

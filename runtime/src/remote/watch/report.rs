@@ -10,9 +10,8 @@ use rsc_proto::table;
 use serde_json::{Value, json};
 
 use super::facts::Facts;
-
-/// How often each call was made.
-pub(super) type Counts = BTreeMap<u32, u64>;
+use crate::remote::calls::Counts;
+use crate::remote::core::Process;
 
 /// Where lines go.
 pub(super) struct Report(Box<dyn Write>);
@@ -55,16 +54,19 @@ impl Report {
         self.line(&line);
     }
 
-    /// A process that is traced no more: which calls ran here and which there.
-    pub(super) fn over(&mut self, pid: i32, executable: &Path, here: &Counts, there: &Counts, ended: Option<i32>) {
-        self.line(&json!({
+    /// A process that is traced no more: which calls ran here and which there. `ended`: its wait(2) status.
+    pub(super) fn over(&mut self, process: &Process, ended: Option<i32>) {
+        let mut line = json!({
             "event": if ended.is_some() { "ended" } else { "released" },
-            "pid": pid,
-            "executable": executable,
-            "status": ended,
-            "here": by_name(here),
-            "there": by_name(there),
-        }));
+            "pid": process.tgid,
+            "executable": process.executable(),
+            "here": by_name(&process.calls.here.borrow()),
+            "there": by_name(&process.calls.there.borrow()),
+        });
+        if let (Some(fields), Some(status)) = (line.as_object_mut(), ended) {
+            fields.insert("status".into(), status.into());
+        }
+        self.line(&line);
     }
 }
 
