@@ -23,7 +23,7 @@ lines() {
 import json, sys
 for line in map(json.loads, open("report")):
     if line["event"] not in ("watching",):
-        print(*[line["call"].get(k[5:]) if k.startswith("call.") else line.get(k) for k in sys.argv[1:]])
+        print(*[line.get("call", {}).get(k[5:]) if k.startswith("call.") else line.get(k) for k in sys.argv[1:]])
 P
 }
 # own NAME [PROGRAM]: a copy of a program, whose name and folder nobody else has.
@@ -216,9 +216,115 @@ excutable = "/x"' env
     if command -v unshare >/dev/null; then refused 'user namespace' "$rules" unshare -U -r; fi
 }
 
+# serve: a sentry for the step, whose export is ./srv; then watch with --sentry "unix://$PWD/s".
+serve() {
+    mkdir -p srv
+    TEST_MARK=$MARK "$SENTRY" serve --unix "$PWD/s" --export "work=$PWD/srv" >sentry.log 2>&1 </dev/null & SERVER=$!
+    soon [ -S s ]
+}
+taking_over() { WATCH= watching "$1" --sentry "unix://$PWD/s"; trap 'kill -INT $WATCHER; wait $WATCHER || true; kill $SERVER; wait $SERVER || true' EXIT; }
+taken_over() { over; kill $SERVER; wait $SERVER || true; }
+rules() { printf '[[rule]]\npath = "%s/**"\nmap = "/"\naction = "remote"\n' "$PWD/there"; }
+# ours KEY: that key's value in the line which tells of the end of the last process.
+last() { python3 -c 'import json, sys; print(json.dumps([l for l in map(json.loads, open("report")) if "here" in l][-1][sys.argv[1]]))' "$1"; }
+
+# The classic demonstration: both files are at the server alone.
+classic() {
+    serve; echo 'a line of the server' >srv/cs_r.txt; own bin/demo; rm bin/demo
+    cat >demo.c <<'C'
+#include <fcntl.h>
+#include <unistd.h>
+int main(void) {
+    char line[256];
+    int f = open("cs_r.txt", O_RDONLY);
+    ssize_t n = read(f, line, sizeof line);
+    if (n < 0 || close(f) || write(1, line, n) != n) return 1;
+    f = open("ce_w.txt", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    return f < 0 || write(f, line, n) != n || close(f);
+}
+C
+    cc -o bin/demo demo.c; cc -static -o bin/demo-static demo.c
+    printf '[[watch]]\nexecutable = "%s/bin/demo*"\n' "$PWD" >text
+    WATCH='--syscalls openat,read,write,close --cwd /' watching "$(cat text)" --sentry "unix://$PWD/s"
+    local program; for program in demo demo-static; do
+        eq "$(bin/$program)" 'a line of the server'; eq "$(cat srv/ce_w.txt)" 'a line of the server'; rm srv/ce_w.txt
+        [ ! -e ce_w.txt ]
+        ended() { [ "$(lines event | tail -n 1)" = ended ]; }; soon ended
+        eq "$(last there)" '{"close": 2, "openat": 2, "read": 1, "write": 1}'
+        has "$(last here)" '"write": 1'; has "$(last here)" '"exit_group": 1'
+    done
+    taken_over
+}
+# The first call has run here; later ones go there.
+after_a_call() {
+    serve; echo there >srv/f; mkdir there; echo here >there/f
+    taking_over "[[watch]]
+path = \"$PWD/there/**\"
+executable = \"/**/python3*\"
+$(rules)"
+    eq "$(timeout 20 python3 - <<P
+import signal, time
+continued = []
+signal.signal(signal.SIGCONT, lambda *_: continued.append(1))
+print(open("$PWD/there/f").read().strip())
+time.sleep(.1)
+for _ in range(200):
+    text = open("$PWD/there/f").read().strip()
+    if text != "here": break
+    time.sleep(.01)
+print(text, len(continued))
+P
+)" 'here
+there 0'
+    taken_over
+    eq "$(lines event call.path 2>/dev/null | head -n 1)" "found $PWD/there/f"
+}
+children_too() {
+    serve; echo there >srv/f; own bin/shell bash
+    taking_over "[[watch]]
+executable = \"$PWD/bin/shell\"
+$(rules)"
+    eq "$(timeout 20 bin/shell -c "cat $PWD/there/f; (cat <$PWD/there/f); echo written >$PWD/there/w; bin/shell -c 'cat $PWD/there/w'")" 'there
+there
+written'
+    eq "$(cat srv/w)" written
+    taken_over
+    eq "$(lines event | sort | uniq -c | tr -s ' ')" ' 4 ended
+ 1 found'
+}
+given_back() {
+    serve; echo there >srv/f; mkdir there; own bin/shell bash
+    taking_over "[[watch]]
+executable = \"$PWD/bin/shell\"
+$(rules)"
+    bin/shell -c "exec 9>&1; while [ ! -e stop ]; do cat $PWD/there/f 2>/dev/null || echo here; sleep .1; done" >out & local pid=$!
+    soon grep -q there out
+    has "$(grep TracerPid /proc/$pid/status)" $WATCHER
+    taken_over
+    eq "$(grep TracerPid /proc/$pid/status | tr -d '\t')" TracerPid:0
+    echo more >out; soon grep -q here out; touch stop; rc 0 wait $pid
+}
+traced_by_another() {
+    command -v strace >/dev/null || return 0
+    serve; own bin/ours; echo text >f
+    taking_over "[[watch]]
+executable = \"$PWD/bin/ours\"
+$(rules)"
+    eq "$(timeout 20 strace -o /dev/null bin/ours f)" text
+    taken_over
+    eq "$(lines event)" refused; has "$(lines error)" 'traces it already'
+}
+no_server() {
+    local got=0; printf '[[watch]]\nuid = 54321\n' >r.toml
+    "$RT" --sentry "unix://$PWD/none" watch --rules r.toml >o 2>e </dev/null || got=$?
+    eq "$got" 1; has "$(cat e)" "$PWD/none"; eq "$(cat o)" ''
+    got=0; "$RT" watch --rules r.toml >o 2>e </dev/null || got=$?; eq "$got" 1; has "$(cat e)" '--sentry'
+}
+
 # Where root may not do it, nothing can be tested.
 printf '[[watch]]\nuid = 54321\n' >"$W/probe.toml"
 timeout -s INT 2 "$RT" watch --rules "$W/probe.toml" --dry-run >"$W/probe" 2>&1 </dev/null || true
 if ! grep -q '"event":"watching"' "$W/probe"; then skip watch "$(tail -n 1 "$W/probe")"; trap - EXIT; rm -rf "$W"; exit 0; fi
 step at-exec before-its-first-call other-names-of-a-program folders-and-wildcards by-user by-cgroup by-path \
-    relative-to-a-descriptor by-port a-thread-group many-at-once others-are-not-touched refusals
+    relative-to-a-descriptor by-port a-thread-group many-at-once others-are-not-touched refusals \
+    classic after-a-call children-too given-back traced-by-another no-server

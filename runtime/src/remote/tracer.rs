@@ -271,10 +271,19 @@ impl Tracer {
     }
 
     fn on_ended(&self, tid: i32, status: i32) {
-        if self.processes.borrow().contains_key(&tid) {
-            self.ended.borrow_mut().insert(tid, status);
-        }
+        // A leader is told of last, and stays a zombie until its parent has heard of it.
+        let over = self.processes.borrow_mut().remove(&tid);
         self.forget(tid, status);
+        match (over, &*self.on_over.borrow()) {
+            (Some(process), Some(told)) => {
+                self.continued.borrow_mut().remove(&tid);
+                told(&process, status);
+            }
+            (Some(_), None) => {
+                self.ended.borrow_mut().insert(tid, status);
+            }
+            (None, _) => {}
+        }
     }
 
     /// A thread is not traced any more.
@@ -282,11 +291,8 @@ impl Tracer {
         // Its future ends with its channel.
         self.threads.borrow_mut().remove(&tid);
         self.core.client().ended(tid, status);
-        let over = if threads_of(tid).is_err() { self.processes.borrow_mut().remove(&tid) } else { None };
-        if let (Some(process), Some(told)) = (over, &*self.on_over.borrow()) {
-            self.continued.borrow_mut().remove(&tid);
-            self.ended.borrow_mut().remove(&tid);
-            told(&process, status);
+        if threads_of(tid).is_err() {
+            self.processes.borrow_mut().remove(&tid);
         }
         self.changed.notify_one();
     }
