@@ -289,7 +289,7 @@ there
 written'
     eq "$(cat srv/w)" written
     taken_over
-    eq "$(lines event | sort | uniq -c | tr -s ' ')" ' 4 ended
+    eq "$(lines event | sort | uniq -c | tr -s ' ')" ' 3 ended
  1 found'
 }
 given_back() {

@@ -289,6 +289,16 @@ impl Core {
         // The kernel says what is wrong with a name that cannot be read.
         let Some(names) = self.names(caller, number, &args, &paths) else { return Served::Here(None) };
         let how = (number == nr::OPENAT2).then(|| read_word(&*caller.window, args[2])).flatten();
+        // An empty name is the descriptor itself (AT_EMPTY_PATH), and that is this machine's.
+        let by_number = |name: &Name| {
+            let path = paths.iter().find(|path| path.path == name.at);
+            name.given.is_empty()
+                && !name.handle
+                && path.and_then(|path| path.dirfd).is_some_and(|at| fd_of(&args, at) >= 0)
+        };
+        if names.iter().any(by_number) {
+            return self.unless_denied(caller, number, &args);
+        }
         let mut decision = self.decide(caller, number, &args, &names, how);
         // A name from there is there, whatever it is, unless a rule says of the absolute one that it is not.
         let unruled = decision.by == By::Nothing;
