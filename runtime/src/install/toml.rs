@@ -27,6 +27,17 @@ fn plugin(table: &::toml::Table) -> Result<&'static str, String> {
     }
 }
 
+/// containerd's own runtime, for a file that names none: one that names any, ours alone, would leave the default without.
+fn default_runtime(table: &::toml::Table, plugin: &str) -> String {
+    const NAME: &str = "runc";
+    let containerd = table.get("plugins").and_then(|all| all.get(plugin)?.get("containerd"));
+    let default = containerd.and_then(|it| it.get("default_runtime_name")).and_then(::toml::Value::as_str);
+    if runtime(table, plugin, NAME).is_some() || default.is_some_and(|default| default != NAME) {
+        return String::new();
+    }
+    format!("[plugins.\"{plugin}\".containerd.runtimes.{NAME}]\n  runtime_type = \"io.containerd.runc.v2\"\n")
+}
+
 fn runtime<'a>(table: &'a ::toml::Table, plugin: &str, name: &str) -> Option<&'a ::toml::Value> {
     table.get("plugins")?.get(plugin)?.get("containerd")?.get("runtimes")?.get(name)
 }
@@ -57,8 +68,9 @@ pub(super) fn install(text: Option<&str>, name: &str, shim: &str) -> Result<Chan
     }
     let piece = format!(
         "{begin}[plugins.\"{plugin}\".containerd.runtimes.{name}]\n  runtime_type = \"io.containerd.rsc.v1\"\n  \
-         runtime_path = \"{shim}\"\n  pod_annotations = [\"dev.rsc.*\"]\n  container_annotations = [\"dev.rsc.*\"]\n{end}",
+         runtime_path = \"{shim}\"\n  pod_annotations = [\"dev.rsc.*\"]\n  container_annotations = [\"dev.rsc.*\"]\n{default}{end}",
         begin = begin(name),
+        default = default_runtime(&table, plugin),
         end = end(name)
     );
     // An empty line between; or the end of a last line that has none.
@@ -87,4 +99,28 @@ pub(super) fn uninstall(text: Option<&str>, name: &str) -> Result<Change, String
     let before = if ours { before.strip_suffix('\n').unwrap_or(before) } else { before };
     let rest = format!("{before}{after}");
     if rest == NEW { Ok(Change::Remove) } else { Ok(Change::Text { text: rest, piece }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed(text: &str) -> String {
+        match install(Some(text), "rsc", "/s").unwrap() {
+            Change::Text { text, .. } => text,
+            _ => panic!("no change"),
+        }
+    }
+
+    #[test]
+    fn the_default_runtime_stays() {
+        let runc = "runtimes.runc]";
+        assert!(installed("version = 2\n").contains(runc));
+        assert!(installed("version = 3\n").contains("cri.v1.runtime\".containerd.runtimes.runc]"));
+        let there =
+            "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"x\"\n";
+        assert_eq!(installed(there).matches(runc).count(), 1);
+        let other = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\ndefault_runtime_name = \"x\"\n";
+        assert!(!installed(other).contains(runc));
+    }
 }
