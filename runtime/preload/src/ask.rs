@@ -112,6 +112,11 @@ fn exchange(
     link.tell(to_broker::What::Call(call))?;
     let (BrokerAnswer { what }, brought) = link.answer(mask, &mut interrupted)?;
     match what {
+        Some(broker_answer::What::Done(done)) if done.replaces => match take(args, &out, done, brought) {
+            // Its descriptor is a remote one now.
+            0 => exchange(link, number, args, mask, handler),
+            failed => Ok(failed),
+        },
         Some(broker_answer::What::Done(done)) => Ok(take(args, &out, done, brought)),
         Some(broker_answer::What::Here(answer)) => {
             brought.into_iter().for_each(local::close);

@@ -42,8 +42,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const SESSIONS_MAX: usize = 32;
 /// Connections at most: threads of this user's processes.
 const CONNECTIONS_MAX: usize = 16 * 1024;
-/// Looked-up addresses that are remembered in a session.
-const NAMES_MAX: usize = 4096;
 
 /// One session and whose calls go there.
 struct Seat {
@@ -52,8 +50,6 @@ struct Seat {
     cwd: Option<Vec<u8>>,
     /// By pid: the process, and how many connections it has.
     processes: RefCell<HashMap<i32, (Rc<Process>, usize)>>,
-    /// Under which names addresses were looked up.
-    names: RefCell<HashMap<IpAddr, Vec<String>>>,
 }
 
 /// Where a session is, or will be once it is open.
@@ -219,7 +215,7 @@ impl Broker {
             tracing::error!("a session with a sentry is lost ({reason}): its remote calls fail with EIO from now on");
         });
         let cwd = cwd.map(String::into_bytes);
-        Ok(Rc::new(Seat { core, cwd, processes: RefCell::default(), names: RefCell::default() }))
+        Ok(Rc::new(Seat { core, cwd, processes: RefCell::default() }))
     }
 }
 
@@ -250,24 +246,6 @@ impl Seat {
             *count = count.saturating_sub(1);
         }
         self.core.client().ended(tid, 0);
-    }
-
-    fn remember(&self, name: &str, addresses: &[bytes::Bytes]) {
-        let mut names = self.names.borrow_mut();
-        for bytes in addresses {
-            let ip = match (<[u8; 4]>::try_from(&bytes[..]), <[u8; 16]>::try_from(&bytes[..])) {
-                (Ok(four), _) => IpAddr::from(four),
-                (_, Ok(sixteen)) => IpAddr::from(sixteen).to_canonical(),
-                _ => continue,
-            };
-            if names.len() >= NAMES_MAX && !names.contains_key(&ip) {
-                names.clear();
-            }
-            let known = names.entry(ip).or_default();
-            if known.len() < 16 && !known.iter().any(|one| one == name) {
-                known.push(name.to_owned());
-            }
-        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! The client core: where a call goes, and what it comes to where it goes there. The same for every way in.
 
 mod descriptors;
+pub mod lookups;
 mod move_bytes;
 mod readiness;
+mod sockets;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -14,11 +17,13 @@ use rsc_proto::table::marshal::{self, Gathered, MemoryReader, gather};
 use rsc_proto::table::nr;
 use rsc_proto::v1::Segment;
 
+use lookups::Lookups;
+
 use super::calls::Calls;
 use super::client::{Answered, Client, Pending, Request, Window};
 use super::names;
 use super::placeholder::{Handle, Placeholders};
-use super::rules::{self, Access, By, PathArg, Rules, Subject, Verdict};
+use super::rules::{self, Access, By, Class, PathArg, Rules, Subject, Verdict};
 use super::shape;
 
 /// Where strings of the core's own are said to be: below what any process can map (vm.mmap_min_addr), 4096 bytes each.
@@ -34,12 +39,20 @@ pub struct Process {
     /// What became of its calls.
     pub calls: Calls,
     exe: RefCell<Option<PathBuf>>,
+    /// Its sockets to name servers.
+    resolvers: RefCell<HashSet<i32>>,
 }
 
 impl Process {
     /// One that is first seen.
     pub fn new(tgid: i32, there: Option<Vec<u8>>) -> Rc<Self> {
-        Rc::new(Process { tgid, there: RefCell::new(there), calls: Calls::default(), exe: RefCell::default() })
+        Rc::new(Process {
+            tgid,
+            there: RefCell::new(there),
+            calls: Calls::default(),
+            exe: RefCell::default(),
+            resolvers: RefCell::default(),
+        })
     }
 
     /// Its child begins as it is now.
@@ -106,6 +119,8 @@ pub enum Then {
     Closed(Rc<Handle>),
     /// The working directory is one here again, if it succeeded.
     ChangedDirectory,
+    /// A name server's answer was perhaps received at this address.
+    Received(u64),
 }
 
 /// What a call comes to.
@@ -117,6 +132,8 @@ pub enum Served {
     HereWith(Vec<(usize, Vec<u8>)>),
     /// It was carried out.
     Done(Done),
+    /// Its first argument becomes this remote descriptor; then it is made again.
+    Replace(Made),
     /// A mapping of these bytes, which are a remote file's from the call's offset on.
     Map(std::os::fd::OwnedFd),
 }
@@ -159,6 +176,8 @@ pub struct Core {
     rules: Rules,
     /// The remote descriptors.
     pub placeholders: Placeholders,
+    /// Names of addresses.
+    pub lookups: Lookups,
     epoll: Cell<Option<i32>>,
 }
 
@@ -173,7 +192,13 @@ impl MemoryReader for Reader<'_> {
 impl Core {
     /// A core whose calls go to `client`'s sentry.
     pub fn new(client: Client, rules: Rules) -> std::io::Result<Rc<Self>> {
-        let core = Rc::new(Core { client, rules, placeholders: Placeholders::new()?, epoll: Cell::new(None) });
+        let core = Rc::new(Core {
+            client,
+            rules,
+            placeholders: Placeholders::new()?,
+            lookups: Lookups::default(),
+            epoll: Cell::new(None),
+        });
         let weak = Rc::downgrade(&core);
         core.client.on_orphan(move |number, result| {
             // Its caller is gone: nobody will ever close what it has opened.
@@ -193,7 +218,10 @@ impl Core {
 
     /// Whether any call with this number may be anything else than this machine's, as things are.
     pub fn concerns(&self, number: u32) -> bool {
-        self.rules.concerns(number) || !self.placeholders.is_empty() || number == nr::IO_URING_SETUP
+        self.rules.concerns(number)
+            || !self.placeholders.is_empty()
+            || matches!(number, nr::IO_URING_SETUP | nr::GETCWD | nr::CHDIR | nr::FCHDIR)
+            || matches!(number, nr::READ | nr::RECVFROM | nr::RECVMSG) && self.rules.needs_address(nr::CONNECT)
     }
 
     /// The calls that rules concern.
@@ -223,6 +251,11 @@ impl Core {
         }
         match remote {
             // A number means one thing, and this one means something here.
+            0 if rules::class(number) == Class::Address && self.rules.concerns(number) => {
+                self.by_address(caller, number, &args).await
+            }
+            0 if number == nr::FCHDIR => Served::Here(Some(Then::ChangedDirectory)),
+            0 if self.may_receive(caller, number) => self.received(caller, number, &args),
             0 if !fds.is_empty() => self.unless_denied(caller, number, &args),
             0 => self.by_name(caller, number, args).await,
             _ if number == nr::MMAP => self.map(&args, &fds).await,
@@ -284,7 +317,7 @@ impl Core {
         let is_there = |at: usize| self.placeholders.find(caller.tid, caller.process.tgid, fd_of(&args, at)).is_some();
         let from_there = paths.iter().any(|path| path.dirfd.is_some_and(is_there));
         if !from_there && !self.rules.concerns(number) {
-            return Served::Here(None);
+            return Served::Here((number == nr::CHDIR).then_some(Then::ChangedDirectory));
         }
         // The kernel says what is wrong with a name that cannot be read.
         let Some(names) = self.names(caller, number, &args, &paths) else { return Served::Here(None) };

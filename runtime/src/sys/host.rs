@@ -112,3 +112,14 @@ pub fn inherited(number: RawFd) -> nix::Result<OwnedFd> {
     }
     fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3)).map(adopt)
 }
+
+/// getsockopt(2) of an option that is at most `size` bytes.
+pub fn socket_option(fd: BorrowedFd<'_>, level: i32, name: i32, size: u32) -> nix::Result<Vec<u8>> {
+    let mut value = vec![0u8; size as usize];
+    let mut length: libc::socklen_t = size;
+    let (raw, data) = (fd.as_raw_fd(), value.as_mut_ptr().cast());
+    // SAFETY: the kernel writes at most `length` bytes, for which there is room, and the length.
+    Errno::result(unsafe { libc::getsockopt(raw, level, name, data, &raw mut length) })?;
+    value.truncate(length as usize);
+    Ok(value)
+}

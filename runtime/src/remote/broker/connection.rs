@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -117,10 +118,21 @@ async fn calls(seat: &Seat, caller: &Rc<Caller>, window: &Rc<Shipped>, messages:
         let ToBroker { what } = messages.next().await?;
         match what {
             Some(to_broker::What::Call(call)) => one(seat, caller, window, messages, call).await?,
-            Some(to_broker::What::Names(names)) => seat.remember(&names.name, &names.addresses),
+            Some(to_broker::What::Names(names)) => remember(seat, &names.name, &names.addresses),
             // It has crossed the answer.
             Some(to_broker::What::Interrupt(_)) => {}
             Some(to_broker::What::Ran(_)) | None => return Err(io::Error::other("a message out of place")),
+        }
+    }
+}
+
+/// A name was looked up.
+fn remember(seat: &Seat, name: &str, addresses: &[Bytes]) {
+    for bytes in addresses {
+        match (<[u8; 4]>::try_from(&bytes[..]), <[u8; 16]>::try_from(&bytes[..])) {
+            (Ok(four), _) => seat.core.lookups.remember(name, IpAddr::from(four)),
+            (_, Ok(sixteen)) => seat.core.lookups.remember(name, IpAddr::from(sixteen)),
+            _ => {}
         }
     }
 }
@@ -168,6 +180,11 @@ async fn one(
         Served::Map(file) => {
             let map = BrokerAnswer { what: Some(broker_answer::What::Map(BrokerMap {})) };
             messages.send(&map, Some(file)).await
+        }
+        Served::Replace(made) => {
+            let outcome = Done { made: Some(made), ..Done::default() };
+            let (answer, brought) = answer(seat, window, outcome).await;
+            messages.send(&done(BrokerDone { replaces: answer.descriptor, ..answer }), brought).await
         }
         Served::Done(outcome) => {
             let (answer, brought) = answer(seat, window, outcome).await;

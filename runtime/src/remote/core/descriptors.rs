@@ -1,6 +1,6 @@
 //! Calls about descriptors themselves, mappings, and working directories.
 
-use super::{Caller, Core, Done, Served, Then, written};
+use super::{Caller, Core, Done, Served, Then, fd_of, written};
 use crate::remote::names;
 use crate::remote::placeholder::Handle;
 use nix::errno::Errno;
@@ -36,7 +36,10 @@ impl Core {
     ) -> Option<Served> {
         let command = args[1] as u32;
         match number {
-            nr::CLOSE => Some(Served::Here(fds.first().and_then(|fd| fd.1.clone()).map(Then::Closed))),
+            nr::CLOSE => {
+                caller.process.resolvers.borrow_mut().remove(&fd_of(args, 0));
+                Some(Served::Here(fds.first().and_then(|fd| fd.1.clone()).map(Then::Closed)))
+            }
             // What they put something else in the place of.
             nr::DUP2 | nr::DUP3 if args[0] as u32 != args[1] as u32 => {
                 Some(Served::Here(fds.get(1).and_then(|fd| fd.1.clone()).map(Then::Closed)))
@@ -63,6 +66,10 @@ impl Core {
                 if result == 0 { closed.min(0) } else { result }
             }
             Then::Closed(_) => result,
+            Then::Received(buffer) => {
+                self.after_receipt(caller, buffer, result);
+                result
+            }
             Then::ChangedDirectory => {
                 if result == 0 {
                     caller.process.there.borrow_mut().take();

@@ -17,6 +17,8 @@ use zerocopy::IntoBytes;
 const FDS_MAX: u64 = 1 << 16;
 /// Events that are waited for at once.
 const EVENTS: u64 = 64;
+/// Where what is ready is said in a `struct pollfd`.
+const REVENTS: u64 = 6;
 /// Size of a `struct epoll_event`, which is packed.
 const EVENT: usize = 12;
 
@@ -102,10 +104,10 @@ impl Core {
         let polled = Pollfd { fd: handle.number, events: wanted, revents: 0 };
         let room = [(BUFFER, Pollfd::SIZE as u64)];
         let answered = self.client.own(nr::POLL, [BUFFER, 1, 0, 0, 0, 0], &[(BUFFER, polled.as_bytes())], &room).await;
-        let revents = match rsc_proto::abi::parse::<Pollfd>(written(&answered, BUFFER)) {
-            Some(polled) if answered.result >= 0 => polled.revents,
+        let revents = match answered.result {
             // Lost: whoever waits for it is to find out.
-            _ => libc::POLLIN | libc::POLLOUT | libc::POLLHUP,
+            ..0 => libc::POLLIN | libc::POLLOUT | libc::POLLHUP,
+            _ => rsc_proto::abi::parse::<i16>(written(&answered, BUFFER + REVENTS)).unwrap_or(0),
         };
         let any = |events: i16| revents & events != 0;
         let readiness = Readiness {

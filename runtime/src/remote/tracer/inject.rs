@@ -47,6 +47,36 @@ impl Thread {
         }
     }
 
+    /// Puts a placeholder in the place of the descriptor that is the call's first argument; then the call is made again.
+    pub(super) async fn replace(&mut self, regs: Registers, made: Made) -> Result<(), Over> {
+        let target = regs.rdi as i32;
+        let waits = epolls_with(self.caller.process.tgid, target);
+        let fresh = match self.place(&regs, made).await? {
+            Ok(fresh) => fresh,
+            Err(errno) => return self.return_from_exit(regs, -i64::from(errno as i32)),
+        };
+        let mask = ptrace::signal_mask(self.tid)?;
+        ptrace::set_signal_mask(self.tid, ALL_SIGNALS)?;
+        let cloexec = if made.cloexec { libc::O_CLOEXEC as u64 } else { 0 };
+        let moved = self.again(&regs, nr::DUP3, [fresh as u64, target as u64, cloexec, 0, 0, 0]).await?;
+        self.again(&regs, nr::CLOSE, [fresh as u64, 0, 0, 0, 0, 0]).await?;
+        // What waited for the old one waits for the new one.
+        let event = regs.rsp.wrapping_sub(256) & !15;
+        for wait in waits {
+            if self.caller.window.write(event, &wait.event) == wait.event.len() {
+                let add = libc::EPOLL_CTL_ADD as u64;
+                self.again(&regs, nr::EPOLL_CTL, [wait.epoll as u64, add, target as u64, event, 0, 0]).await?;
+            }
+        }
+        ptrace::set_signal_mask(self.tid, mask)?;
+        if moved < 0 {
+            return self.return_from_exit(regs, moved);
+        }
+        let number = regs.orig_rax as u32;
+        ptrace::set_registers(self.tid, &crate::engine::reissue(&regs, number))?;
+        self.go_on(0)
+    }
+
     /// Maps a copy: the thread makes a memfd, which is filled, maps it as it meant to map the remote file, and closes it.
     pub(super) async fn map(&mut self, regs: Registers, contents: OwnedFd) -> Result<(), Over> {
         let args = crate::engine::args_of(&regs);
@@ -114,6 +144,37 @@ impl Thread {
             }
         }
     }
+}
+
+/// An epoll instance in which a descriptor is.
+struct Wait {
+    epoll: i32,
+    /// `struct epoll_event`.
+    event: [u8; 12],
+}
+
+/// The epoll instances of a process in which one of its descriptors is. proc_pid_fdinfo(5).
+fn epolls_with(pid: i32, fd: i32) -> Vec<Wait> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten();
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let mut waits = Vec::new();
+    for epoll in numbers {
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{epoll}")).unwrap_or_default();
+        for line in info.lines().filter_map(|line| line.strip_prefix("tfd:")) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let [number, "events:", events, "data:", data, ..] = words.as_slice()
+                && number.parse() == Ok(fd)
+                && let (Ok(events), Ok(data)) = (u32::from_str_radix(events, 16), u64::from_str_radix(data, 16))
+            {
+                let mut event = [0; 12];
+                let (mask, user) = event.split_at_mut(4);
+                mask.copy_from_slice(&events.to_ne_bytes());
+                user.copy_from_slice(&data.to_ne_bytes());
+                waits.push(Wait { epoll, event });
+            }
+        }
+    }
+    waits
 }
 
 fn fill(memfd: OwnedFd, contents: OwnedFd) -> nix::Result<()> {

@@ -127,7 +127,7 @@ impl Thread {
                 self.keep(number, crate::engine::args_of(regs), Served::Done(done));
                 back = crate::engine::reissue(regs, number);
             }
-            Served::Here(_) | Served::HereWith(_) | Served::Map(_) => {
+            Served::Here(_) | Served::HereWith(_) | Served::Map(_) | Served::Replace(_) => {
                 back.orig_rax = u64::MAX;
                 back.rax = (-i64::from(Errno::EINTR as i32)) as u64;
             }

@@ -149,6 +149,7 @@ impl Thread {
             Served::HereWith(strings) => self.here_with(&regs, strings),
             Served::Done(done) => self.done_at_entry(regs, done).await,
             Served::Map(memfd) => self.map(regs, memfd).await,
+            Served::Replace(made) => self.replace(regs, made).await,
         }
     }
 
