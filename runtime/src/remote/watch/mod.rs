@@ -273,8 +273,8 @@ impl Watch {
         let seeker = Rc::clone(&self.seeker);
         let tracer = self.tracer.clone();
         tokio::task::spawn_local(async move {
-            // It was killed meanwhile, or is another's who has continued it.
-            if !settled(event.pid).await {
+            let state = settled(event.pid).await;
+            if state == State::Gone {
                 return;
             }
             let is_ours = tracer.as_ref().is_some_and(|tracer| tracer.holds(event.pid));
@@ -290,7 +290,9 @@ impl Watch {
             match (tracer, error) {
                 (Some(tracer), None) => {
                     seeker.keep(event.pid);
-                    tracer.end_stop(event.pid);
+                    if state == State::Held {
+                        tracer.end_stop(event.pid);
+                    }
                 }
                 _ => let_go(event.pid).await,
             }
@@ -305,21 +307,32 @@ async fn changed(tracer: Option<&Rc<Tracer>>) {
     }
 }
 
+/// How a process that was found is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Stopped, or about to.
+    Held,
+    /// It could not be stopped (init cannot), or somebody has continued it.
+    Runs,
+    /// It has ended.
+    Gone,
+}
+
 /// Waits until a process that was found is stopped: it is told of a moment before.
-async fn settled(pid: i32) -> bool {
+async fn settled(pid: i32) -> State {
     for _ in 0..LOOKS {
         match facts::is_held(pid) {
-            Some(true) => return true,
+            Some(true) => return State::Held,
             Some(false) => tokio::time::sleep(LOOK).await,
-            None => return false,
+            None => return State::Gone,
         }
     }
-    false
+    State::Runs
 }
 
 /// Ends its stop.
 async fn let_go(pid: i32) {
-    if settled(pid).await {
+    if settled(pid).await == State::Held {
         // It may have been killed.
         let _ = process::kill(pid, libc::SIGCONT);
     }
