@@ -91,6 +91,7 @@ pub enum Helper {
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
+    Time = 5,
     PidTgid = 14,
     UidGid = 15,
     Comm = 16,

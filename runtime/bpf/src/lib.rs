@@ -63,11 +63,22 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Sieve {
     seen: OwnedFd,
+    stopped: OwnedFd,
     cgroups: OwnedFd,
     lost: OwnedFd,
     ring_map: OwnedFd,
     ring: Ring,
     links: Vec<OwnedFd>,
+}
+
+/// How a process was held until it was answered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// In the kernel, where nobody could see it: it is on its way.
+    InKernel,
+    /// By SIGSTOP, which it has or is about to get; or by nothing, if the kernel could not send it, or if a sibling thread was answered
+    /// for. It needs SIGCONT once it is stopped.
+    BySignal,
 }
 
 fn map(kind: MapKind, key: u32, value: u32, entries: u32) -> Result<OwnedFd, LoadError> {
@@ -116,6 +127,7 @@ impl Sieve {
             return Err(LoadError::NoBtf);
         }
         let seen = map(MapKind::LruHash, 4, 8, PROCESSES)?;
+        let stopped = map(MapKind::LruHash, 4, 8, PROCESSES)?;
         let cgroups = map(MapKind::Hash, 8, 8, CGROUPS)?;
         let programs = map(MapKind::Hash, 8, 8, DIRECTORIES)?;
         let below = map(MapKind::Hash, 8, 8, DIRECTORIES)?;
@@ -149,6 +161,7 @@ impl Sieve {
             targets: targets.as_raw_fd(),
             mask: mask.as_raw_fd(),
             seen: seen.as_raw_fd(),
+            stopped: stopped.as_raw_fd(),
             cgroups: cgroups.as_raw_fd(),
             programs: programs.as_raw_fd(),
             below: below.as_raw_fd(),
@@ -163,7 +176,7 @@ impl Sieve {
         if let Some(code) = matcher::call_program(selection, offsets.as_ref(), maps)? {
             links.push(attach(c"sys_exit", &code)?);
         }
-        Ok(Sieve { seen, cgroups, lost, ring_map, ring, links })
+        Ok(Sieve { seen, stopped, cgroups, lost, ring_map, ring, links })
     }
 
     /// The next process that was found, if there is one now. Wait by polling the sieve's descriptor.
@@ -181,23 +194,27 @@ impl Sieve {
         let _ = sys::map_update(self.cgroups.as_fd(), &id.to_ne_bytes(), targets);
     }
 
-    /// This process is ours: nothing that it does is looked at, execve(2) included, until it ends or is let go.
-    pub fn keep(&self, pid: i32) {
-        let _ = sys::map_update(self.seen.as_fd(), &pid.to_ne_bytes(), u64::MAX);
+    /// This process is ours: nothing that it does is looked at, execve(2) included, until it ends. To be called when it is traced:
+    /// then it goes on as far as its tracer lets it. See [`Held`] for what is left to do.
+    pub fn keep(&self, pid: i32) -> Held {
+        self.answer(pid, u64::MAX)
     }
 
-    /// These targets were not meant by this call of the process, but may be by another one.
-    pub fn retry(&self, pid: i32, targets: u64) {
-        let key = pid.to_ne_bytes();
+    /// A process that was found goes on. These targets were not meant by this call of it, but may be by another one.
+    pub fn pass(&self, pid: i32, retry: u64) -> Held {
         // Between these two another thread may be found by a target: then the process is told of once more.
-        if let Ok(done) = sys::map_lookup(self.seen.as_fd(), &key) {
-            let _ = sys::map_update(self.seen.as_fd(), &key, done & !targets);
-        }
+        let done = sys::map_lookup(self.seen.as_fd(), &pid.to_ne_bytes()).unwrap_or(0);
+        self.answer(pid, done & !retry | 1 << 63)
     }
 
-    /// This process is not ours any more.
-    pub fn forget(&self, pid: i32) {
-        let _ = sys::map_delete(self.seen.as_fd(), &pid.to_ne_bytes());
+    fn answer(&self, pid: i32, value: u64) -> Held {
+        let key = pid.to_ne_bytes();
+        let _ = sys::map_update(self.seen.as_fd(), &key, value);
+        // Only now: see the program's end.
+        match sys::map_delete(self.stopped.as_fd(), &key) {
+            Ok(()) => Held::BySignal,
+            Err(_) => Held::InKernel,
+        }
     }
 
     /// Looks for nobody any more. Events that were not taken yet can still be.

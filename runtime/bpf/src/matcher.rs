@@ -19,8 +19,10 @@ pub(crate) struct Maps {
     pub(crate) targets: i32,
     /// 0 → the mask that is worked with, one for each processor.
     pub(crate) mask: i32,
-    /// pid → targets that it is done with; all bits: it is ours.
+    /// pid → targets that it is done with. The uppermost bit: it was answered for; all bits: it is ours.
     pub(crate) seen: i32,
+    /// pid, of a process that was not answered for in time and is stopped by a signal → 1.
+    pub(crate) stopped: i32,
     /// cgroup → targets that want it.
     pub(crate) cgroups: i32,
     /// Directory's inode number → targets whose program is below it.
@@ -57,6 +59,13 @@ const ORIG_AX: i32 = 120;
 const ARGUMENTS: [i32; 6] = [112, 104, 96, 56, 72, 64];
 
 const SIGSTOP: i32 = libc::SIGSTOP;
+
+/// How often it is looked for an answer, and how often in between for the time, which takes some: about a millisecond altogether. The
+/// verifier remembers 8192 branches, of which a look has two.
+const ROUNDS: i32 = 2000;
+const PAUSE: usize = 16;
+/// `BPF_RB_FORCE_WAKEUP`.
+const WAKE: i32 = 2;
 
 struct Compiler<'a> {
     asm: Asm,
@@ -144,9 +153,11 @@ pub(crate) fn exit_program(maps: Maps) -> Result<Vec<u8>, AsmError> {
     let mut asm = Asm::default();
     asm.call(Helper::PidTgid);
     asm.store(Size::Word, R10, -4, R0);
-    asm.map(R1, maps.seen);
-    asm.stack(R2, -4);
-    asm.call(Helper::MapDelete);
+    for map in [maps.seen, maps.stopped] {
+        asm.map(R1, map);
+        asm.stack(R2, -4);
+        asm.call(Helper::MapDelete);
+    }
     asm.exit();
     asm.finish()
 }
@@ -564,25 +575,63 @@ impl<'a> Compiler<'a> {
         self.keep(filed);
     }
 
-    /// One is left: says so, and stops the process. In this order, so that nothing stays stopped that nobody knows of.
-    fn found(&mut self) {
-        let no_room = self.asm.label();
-        self.asm.load(Size::Double, R2, R7, 0);
-        self.asm.store(Size::Double, R10, RECORD + event::MASK, R2);
-        self.asm.load(Size::Double, R1, R10, DONE);
-        self.asm.alu(Alu::Or, R1, R2);
-        self.asm.store(Size::Double, R10, DONE, R1);
-        self.asm.map(R1, self.maps.seen);
+    /// The process's entry in a map becomes what is in `DONE`.
+    fn update(&mut self, map: i32) {
+        self.asm.map(R1, map);
         self.asm.stack(R2, PID);
         self.asm.stack(R3, DONE);
         self.asm.mov(R4, 0);
         self.asm.call(Helper::MapUpdate);
+    }
+
+    fn jump_if_answered(&mut self, to: Label) {
+        let not = self.asm.label();
+        self.look_up(self.maps.seen, PID);
+        self.asm.jump_if(R0, Cond::Eq, 0, not);
+        self.asm.load(Size::Double, R1, R0, 0);
+        self.asm.jump_if(R1, Cond::Negative, 0, to);
+        self.asm.place(not);
+    }
+
+    /// One is left: says so, and holds the process. First it waits here, which nobody can see; if no answer comes in time, it
+    /// stops the process by a signal. In this order, so that nothing stays stopped that nobody knows of.
+    fn found(&mut self) {
+        let [no_room, again, unanswered, answered] = [(); 4].map(|()| self.asm.label());
+        self.asm.load(Size::Double, R2, R7, 0);
+        self.asm.store(Size::Double, R10, RECORD + event::MASK, R2);
+        self.asm.load(Size::Double, R1, R10, DONE);
+        self.asm.alu(Alu::Or, R1, R2);
+        // An answer to what was found before is none to this.
+        self.asm.mov64(R2, !(1 << 63));
+        self.asm.alu(Alu::And, R1, R2);
+        self.asm.store(Size::Double, R10, DONE, R1);
+        self.update(self.maps.seen);
         self.asm.map(R1, self.maps.ring);
         self.asm.stack(R2, RECORD);
         self.asm.mov(R3, i32::from(event::LEN));
-        self.asm.mov(R4, 0);
+        self.asm.mov(R4, WAKE);
         self.asm.call(Helper::RingOutput);
         self.asm.jump_if(R0, Cond::Ne, 0, no_room);
+        // Of one processor, whoever waits keeps the others from working.
+        if std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+            self.asm.mov(R9, ROUNDS);
+            self.asm.place(again);
+            self.jump_if_answered(self.out);
+            (0..PAUSE).for_each(|_| self.asm.call(Helper::Time));
+            self.asm.alu(Alu::Sub, R9, 1);
+            self.asm.jump_if(R9, Cond::Ne, 0, again);
+        }
+        // Either the one who answers now sees this, or we see the answer.
+        self.asm.store(Size::Double, R10, DONE, 1);
+        self.update(self.maps.stopped);
+        self.jump_if_answered(answered);
+        self.asm.jump(unanswered);
+        self.asm.place(answered);
+        self.asm.map(R1, self.maps.stopped);
+        self.asm.stack(R2, PID);
+        self.asm.call(Helper::MapDelete);
+        self.asm.jump(self.out);
+        self.asm.place(unanswered);
         self.asm.mov(R1, SIGSTOP);
         self.asm.call(Helper::SendSignal);
         self.asm.jump(self.out);

@@ -160,3 +160,11 @@ pub fn drop_capabilities() -> nix::Result<()> {
     // SAFETY: version 3 of the interface: a header and two blocks of three words.
     check(unsafe { libc::syscall(libc::SYS_capset, ptr::from_ref(&header), none.as_ptr()) }).map(drop)
 }
+
+/// Puts the calling thread before all that are not of real time; its children are as others. sched(7).
+pub fn be_prompt() -> nix::Result<()> {
+    let param = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the kernel reads one `sched_param`.
+    let value = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const param) };
+    Errno::result(value).map(drop)
+}

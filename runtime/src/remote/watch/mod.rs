@@ -1,7 +1,7 @@
 //! `watch`: finds processes that others start by programs in the kernel, stops them, and takes them over.
 //!
 //! [`targets`] says what the kernel's side looks for, [`facts`] asks again with the whole table of the rules. A process is held by
-//! SIGSTOP in between; one that is not meant is let go at once. `docs/decisions/0018-ebpf-rules.md` says why so.
+//! the programs in between, for about a millisecond, and from then on by SIGSTOP; one that is not meant goes on at once. `docs/decisions/0018-ebpf-rules.md` says why so.
 
 mod cgroups;
 mod facts;
@@ -15,8 +15,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rsc_bpf::Sieve;
 use rsc_bpf::selection::Event;
+use rsc_bpf::{Held, Sieve};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::LocalOptions;
@@ -118,8 +118,8 @@ impl Seeker {
         self.sieve.borrow_mut().as_mut()?.next_event()
     }
 
-    /// The table that means a process.
-    fn judge(&self, event: &Event, facts: &Facts) -> Option<String> {
+    /// The table that means a process; or else the targets that a later call of it may be meant by.
+    fn judge(&self, event: &Event, facts: &Facts) -> Result<String, u64> {
         let sieve = self.sieve.borrow();
         if let (Some(sieve), Some(path)) = (&*sieve, facts.cgroup()) {
             sieve.learn_cgroup(event.cgroup, cgroups::wanted(&self.plan, &self.watched, path));
@@ -128,21 +128,22 @@ impl Seeker {
         for table in self.plan.tables_of(event.mask) {
             let Some(watched) = self.watched.get(table).filter(|watched| facts.meet(watched)) else { continue };
             if event.call.as_ref().is_none_or(|call| facts::call_meets(watched, event.pid, call)) {
-                return Some(watched.origin.to_string());
+                return Ok(watched.origin.to_string());
             }
             other_calls.insert(table);
         }
-        if let (Some(sieve), false) = (&*sieve, other_calls.is_empty()) {
-            sieve.retry(event.pid, self.plan.mask_of(|table| other_calls.contains(&table)));
-        }
-        None
+        Err(self.plan.mask_of(|table| other_calls.contains(&table)))
     }
 
     /// A process is ours: the kernel's side does not look at it any more.
-    fn keep(&self, pid: i32) {
-        if let Some(sieve) = &*self.sieve.borrow() {
-            sieve.keep(pid);
-        }
+    fn keep(&self, pid: i32) -> Held {
+        // Once nobody is looked for, what was found waits no more in the kernel.
+        self.sieve.borrow().as_ref().map_or(Held::BySignal, |sieve| sieve.keep(pid))
+    }
+
+    /// A process that was found is not ours. `retry` as [`Seeker::judge`] says it.
+    fn pass(&self, pid: i32, retry: u64) -> Held {
+        self.sieve.borrow().as_ref().map_or(Held::BySignal, |sieve| sieve.pass(pid, retry))
     }
 
     /// Looks for nobody any more. Those that were stopped and not seen to are let go.
@@ -154,7 +155,10 @@ impl Seeker {
         }
         sieve.detach();
         while let Some(event) = sieve.next_event() {
-            let_go(event.pid).await;
+            if sieve.pass(event.pid, 0) == Held::InKernel {
+                continue;
+            }
+            end_stop(event.pid, None).await;
         }
     }
 }
@@ -169,6 +173,10 @@ impl Watch {
     async fn live(self, session: Option<(&Rc<Core>, &mut SessionHandle)>) -> Result<u8, LifecycleError> {
         let taken = |kind| signal(kind).map_err(LifecycleError::io("watching for", "signals"));
         let (mut interrupt, mut terminate) = (taken(SignalKind::interrupt())?, taken(SignalKind::terminate())?);
+        if let Err(errno) = process::be_prompt() {
+            // Found processes wait in the kernel for an answer, a moment only.
+            tracing::debug!("no real-time priority ({errno}): more processes are held by SIGSTOP");
+        }
         let failed = || LifecycleError::io("watching", "the eBPF ring buffer");
         let events = self.seeker.events().map_err(failed())?;
         if let Some(tracer) = &self.tracer {
@@ -212,7 +220,7 @@ impl Watch {
                     // Before the events are taken, so that none that comes then is missed.
                     ready.map_err(failed())?.clear_ready();
                     while let Some(event) = self.seeker.next() {
-                        self.on_event(event);
+                        self.on_event(&event);
                     }
                     false
                 }
@@ -269,34 +277,29 @@ impl Watch {
         }
     }
 
-    fn on_event(&self, event: Event) {
-        let seeker = Rc::clone(&self.seeker);
-        let tracer = self.tracer.clone();
-        tokio::task::spawn_local(async move {
-            let state = settled(event.pid).await;
-            if state == State::Gone {
-                return;
+    /// At once, as far as it goes: the process waits in the kernel, for a moment only.
+    fn on_event(&self, event: &Event) {
+        let (seeker, tracer, pid) = (&self.seeker, self.tracer.as_ref(), event.pid);
+        let is_ours = tracer.is_some_and(|tracer| tracer.holds(pid));
+        let judged = match Facts::of(pid, event.uid).filter(|_| !is_ours) {
+            Some(facts) => seeker.judge(event, &facts).map(|why| (why, facts)),
+            None => Err(0),
+        };
+        let (held, ours) = match judged {
+            Ok((why, facts)) => {
+                let attached = tracer.map_or(Ok(()), |tracer| tracer.attach(pid));
+                let error = attached.err().map(|error| error.to_string());
+                let ours = tracer.filter(|_| error.is_none());
+                let held = if ours.is_some() { seeker.keep(pid) } else { seeker.pass(pid, 0) };
+                seeker.report.borrow_mut().found(pid, &facts, &why, event.call.as_ref(), error.as_deref());
+                (held, ours.cloned())
             }
-            let is_ours = tracer.as_ref().is_some_and(|tracer| tracer.holds(event.pid));
-            let found = Facts::of(event.pid, event.uid).filter(|_| !is_ours);
-            let meant = found.and_then(|facts| Some((seeker.judge(&event, &facts)?, facts)));
-            let Some((why, facts)) = meant else {
-                let_go(event.pid).await;
-                return;
-            };
-            let attached = tracer.as_ref().map(|tracer| tracer.attach(event.pid));
-            let error = attached.and_then(Result::err).map(|error| error.to_string());
-            seeker.report.borrow_mut().found(event.pid, &facts, &why, event.call.as_ref(), error.as_deref());
-            match (tracer, error) {
-                (Some(tracer), None) => {
-                    seeker.keep(event.pid);
-                    if state == State::Held {
-                        tracer.end_stop(event.pid);
-                    }
-                }
-                _ => let_go(event.pid).await,
-            }
-        });
+            Err(_) if is_ours => (seeker.keep(pid), None),
+            Err(retry) => (seeker.pass(pid, retry), None),
+        };
+        if held == Held::BySignal {
+            tokio::task::spawn_local(end_stop(pid, ours));
+        }
     }
 }
 
@@ -307,33 +310,21 @@ async fn changed(tracer: Option<&Rc<Tracer>>) {
     }
 }
 
-/// How a process that was found is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Stopped, or about to.
-    Held,
-    /// It could not be stopped (init cannot), or somebody has continued it.
-    Runs,
-    /// It has ended.
-    Gone,
-}
-
-/// Waits until a process that was found is stopped: it is told of a moment before.
-async fn settled(pid: i32) -> State {
+/// Ends the stop of a process that was found, as its tracer if that is us. It is told of a moment before it has stopped.
+async fn end_stop(pid: i32, tracer: Option<Rc<Tracer>>) {
     for _ in 0..LOOKS {
         match facts::is_held(pid) {
-            Some(true) => return State::Held,
             Some(false) => tokio::time::sleep(LOOK).await,
-            None => return State::Gone,
+            Some(true) => {
+                match tracer {
+                    Some(tracer) => tracer.end_stop(pid),
+                    // It may have been killed.
+                    None => drop(process::kill(pid, libc::SIGCONT)),
+                }
+                return;
+            }
+            None => return,
         }
     }
-    State::Runs
-}
-
-/// Ends its stop.
-async fn let_go(pid: i32) {
-    if settled(pid).await == State::Held {
-        // It may have been killed.
-        let _ = process::kill(pid, libc::SIGCONT);
-    }
+    // It could not be stopped (init cannot), or somebody has continued it.
 }
