@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use prost::Message;
@@ -37,6 +37,8 @@ use crate::sys::process::{self, Forked};
 
 /// Without connections and remote descriptors it ends after so long.
 const IDLE: Duration = Duration::from_secs(60);
+/// A sentry that is gone is not tried more often.
+const RETRY: Duration = Duration::from_secs(5);
 /// Sessions at most.
 const SESSIONS_MAX: usize = 32;
 /// Connections at most: threads of this user's processes.
@@ -49,6 +51,8 @@ struct Seat {
     cwd: Option<Vec<u8>>,
     /// By pid: the process, and how many connections it has.
     processes: RefCell<HashMap<i32, (Rc<Process>, usize)>>,
+    /// Once it is lost: when another is tried.
+    retry_at: Cell<Instant>,
 }
 
 /// Where a session is, or will be once it is open.
@@ -174,22 +178,38 @@ impl Broker {
         self.connections.get() == 0 && !self.seats.borrow().values().any(in_use)
     }
 
-    /// The session for these settings, opened by the first that wants it.
+    /// The session for these settings, opened by the first that wants it. Programs that start when it is lost get another one, or,
+    /// where the sentry does not come back, the lost one: their remote calls fail, their local ones go on.
     async fn seat(&self, settings: &BrokerSettings) -> Result<Rc<Seat>, String> {
         let key = settings.encode_to_vec();
-        let cell = {
+        let (cell, lost) = {
             let mut seats = self.seats.borrow_mut();
-            seats.retain(|_, cell| cell.get().is_none_or(|seat| !seat.core.client().is_lost()));
             if seats.len() >= SESSIONS_MAX && !seats.contains_key(&key) {
                 return Err(format!("more than {SESSIONS_MAX} different settings are in use; end some programs"));
             }
-            Rc::clone(seats.entry(key.clone()).or_default())
+            let cell = seats.entry(key.clone()).or_default();
+            let lost = cell.get().filter(|seat| seat.core.client().is_lost()).cloned();
+            if let Some(lost) = &lost {
+                if lost.retry_at.get() > Instant::now() {
+                    return Ok(Rc::clone(lost));
+                }
+                *cell = Place::default();
+            }
+            (Rc::clone(cell), lost)
         };
         let opened = cell.get_or_try_init(|| self.open(settings)).await.map(Rc::clone);
-        if opened.is_err() {
-            self.seats.borrow_mut().remove(&key);
+        match (opened, lost) {
+            (Ok(seat), _) => Ok(seat),
+            (Err(_), Some(lost)) => {
+                lost.retry_at.set(Instant::now() + RETRY);
+                self.seats.borrow_mut().insert(key, Rc::new(OnceCell::new_with(Some(Rc::clone(&lost)))));
+                Ok(lost)
+            }
+            (Err(error), None) => {
+                self.seats.borrow_mut().remove(&key);
+                Err(error.to_string())
+            }
         }
-        opened.map_err(|error| error.to_string())
     }
 
     async fn open(&self, settings: &BrokerSettings) -> Result<Rc<Seat>, LifecycleError> {
@@ -214,7 +234,7 @@ impl Broker {
             tracing::error!("a session with a sentry is lost ({reason}): its remote calls fail with EIO from now on");
         });
         let cwd = cwd.map(String::into_bytes);
-        Ok(Rc::new(Seat { core, cwd, processes: RefCell::default() }))
+        Ok(Rc::new(Seat { core, cwd, processes: RefCell::default(), retry_at: Cell::new(Instant::now()) }))
     }
 }
 
