@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use prost::Message;
 use rsc_proto::v1::BrokerSettings;
 use tokio::net::UnixListener;
@@ -78,6 +79,10 @@ pub fn run(context: &Context, args: &BrokerArgs) -> Result<u8, LifecycleError> {
         tell(told);
         return Ok(0);
     };
+    // A thread is a descriptor, and so is a placeholder. Without more it makes do with what there is.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
     let context = Context { store: context.store.clone(), global: context.global.clone(), log: context.log.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.map_err(LifecycleError::io("starting", "the executor"))?;
@@ -106,8 +111,9 @@ fn detach() -> Result<File, LifecycleError> {
         }
         Forked::Child => {
             drop(reader);
-            // It leads no session yet, so this cannot fail.
+            // It leads no session yet, so this cannot fail; and no folder is to be held.
             let _ = nix::unistd::setsid();
+            let _ = nix::unistd::chdir("/");
             Ok(File::from(writer))
         }
     }

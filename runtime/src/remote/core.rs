@@ -321,6 +321,17 @@ impl Core {
         }
         // The kernel says what is wrong with a name that cannot be read.
         let Some(names) = self.names(caller, number, &args, &paths) else { return Served::Here(None) };
+        if from_there && names.is_empty() {
+            // No name at all is the descriptor itself (futimens(3)).
+            let mut there = args;
+            for at in paths.iter().filter_map(|path| path.dirfd) {
+                let handle = self.placeholders.find(caller.tid, caller.process.tgid, fd_of(&args, at));
+                if let (Some(slot), Some(handle)) = (there.get_mut(at), handle) {
+                    *slot = handle.number as u64;
+                }
+            }
+            return self.carry_out(caller, number, &args, there, Vec::new()).await;
+        }
         let how = (number == nr::OPENAT2).then(|| read_word(&*caller.window, args[2])).flatten();
         // An empty name is the descriptor itself (AT_EMPTY_PATH), and that is this machine's.
         let by_number = |name: &Name| {

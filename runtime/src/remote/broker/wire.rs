@@ -84,3 +84,55 @@ impl Messages {
         Some((peer.uid(), peer.pid().filter(|pid| *pid > 0)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rsc_proto::v1::{BrokerNames, BrokerWelcome};
+    use std::io::{IoSliceMut, Write as _};
+
+    fn pair() -> (Messages, std::os::unix::net::UnixStream) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Messages::of(UnixStream::from_std(ours).unwrap()), theirs)
+    }
+
+    #[tokio::test]
+    async fn messages_come_in_pieces_and_together() {
+        let (mut ours, mut theirs) = pair();
+        let message = BrokerNames { name: "a.example".to_owned(), addresses: vec![vec![1, 2, 3, 4].into()] };
+        let mut bytes = (message.encoded_len() as u32).to_le_bytes().to_vec();
+        bytes.extend(message.encode_to_vec());
+        let both = [&bytes[..], &bytes[..]].concat();
+        let (first, rest) = both.split_at(bytes.len() + 7);
+        theirs.write_all(first).unwrap();
+        assert_eq!(ours.next::<BrokerNames>().await.unwrap(), message);
+        theirs.write_all(rest).unwrap();
+        assert_eq!(ours.next::<BrokerNames>().await.unwrap(), message);
+        drop(theirs);
+        assert_eq!(ours.next::<BrokerNames>().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn hostile_ones_end_the_connection() {
+        let (mut ours, mut theirs) = pair();
+        theirs.write_all(&u32::MAX.to_le_bytes()).unwrap();
+        assert!(ours.next::<BrokerNames>().await.is_err());
+        let (mut ours, mut theirs) = pair();
+        theirs.write_all(&[2, 0, 0, 0, 0xff, 0xff]).unwrap();
+        assert!(ours.next::<BrokerNames>().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn descriptors_come_along() {
+        let (ours, theirs) = pair();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        ours.send(&BrokerWelcome::default(), Some(file.into())).await.unwrap();
+        let mut buffer = [0; 16];
+        let mut room = nix::cmsg_space!([i32; 1]);
+        let mut pieces = [IoSliceMut::new(&mut buffer)];
+        let got = nix::sys::socket::recvmsg::<()>(theirs.as_raw_fd(), &mut pieces, Some(&mut room), MsgFlags::empty());
+        let got = got.unwrap();
+        assert!(got.bytes == 4 && got.cmsgs().unwrap().count() == 1);
+    }
+}
