@@ -192,7 +192,8 @@ fn take(args: &[u64; 6], allowed: &marshal::OutRanges, done: BrokerDone, brought
                 return placed;
             }
             fds::set(to as i32, State::Remote);
-            done.result
+            // It is made again, of what is there now.
+            ERESTARTNOINTR
         }
         (true, Some(fd)) => {
             if !done.cloexec {
