@@ -264,8 +264,10 @@ fn mount(property: &str, mount: &Mount, bundle: &Path) -> Result<(), BundleError
             return wrong(format!("{property}.options[{index}]"), format!("{option:?} is not supported; remove it"));
         }
     }
-    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-        return unsupported(format!("{property}.uidMappings"));
+    for (name, list) in [("uidMappings", mount.uid_mappings()), ("gidMappings", mount.gid_mappings())] {
+        if list.is_some() {
+            return unsupported(format!("{property}.{name}"));
+        }
     }
     if is_bind(mount) {
         let source = format!("{property}.source");

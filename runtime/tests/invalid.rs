@@ -140,7 +140,13 @@ const NONSENSE: &[Case] = &[
     ("/linux/sysctl", || json!({"": "1"}), "linux.sysctl"),
     ("/linux/rootfsPropagation", || json!("loud"), "linux.rootfsPropagation"),
     ("/linux/personality", || json!({"domain": "LINUX32"}), "linux.personality"),
+    ("/process/commandLine", || json!("x"), "process.commandLine"),
+    ("/process/execCPUAffinity", || json!({"initial": "0"}), "process.execCPUAffinity"),
     ("/linux/intelRdt", || json!({"closID": "x"}), "linux.intelRdt"),
+    ("/linux/memoryPolicy", || json!({"mode": "MPOL_BIND", "nodes": "0"}), "linux.memoryPolicy"),
+    ("/linux/netDevices", || json!({"eth0": {}}), "linux.netDevices"),
+    ("/linux/timeOffsets", || json!({"boottime": {"secs": 1}}), "linux.timeOffsets"),
+    ("/linux/resources", || json!({"rdma": {"mlx5_1": {"hcaHandles": 1}}}), "linux.resources.rdma"),
     ("/linux/resources", || json!({"network": {"classID": 1}}), "linux.resources.network"),
     ("/linux/resources", || json!({"unified": {"../x": "1"}}), "linux.resources.unified"),
     (
@@ -173,7 +179,9 @@ const NONSENSE: &[Case] = &[
     ("/annotations", || json!({"dev.rsc.publish": "53/udp"}), "dev.rsc.publish"),
     ("/annotations", || json!({"dev.rsc.publish": "80:81,80:82"}), "dev.rsc.publish"),
     ("/windows", || json!({"layerFolders": ["a"]}), "windows"),
+    ("/solaris", || json!({"milestone": "x"}), "solaris"),
     ("/vm", || json!({"kernel": {"path": "/k"}}), "vm"),
+    ("/zos", || json!({"namespaces": []}), "zos"),
     ("/mounts", || mount("/a", "ext4", "/dev/sda1", &[]), "mounts[0].type"),
     ("/mounts", || mount("/a", "tmpfs", "tmpfs", &["loop"]), "mounts[0].options[0]"),
     ("/mounts", || mount("/a", "tmpfs", "tmpfs", &["size=1\u{0}"]), "mounts[0].options[0]"),
@@ -184,6 +192,19 @@ const NONSENSE: &[Case] = &[
         "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}])
         },
         "mounts[0].uidMappings",
+    ),
+    (
+        "/mounts",
+        || {
+            json!([{"destination": "/a", "type": "bind", "source": "rootfs", "options": ["bind"],
+        "gidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]}])
+        },
+        "mounts[0].gidMappings",
+    ),
+    (
+        "/linux/seccomp",
+        || json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}),
+        "linux.seccomp.listenerPath",
     ),
 ];
 

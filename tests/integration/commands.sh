@@ -95,6 +95,34 @@ versions() { has "$(rt --version)" "spec: "; rt features | python3 -c 'import js
 spec() { rt spec; python3 -c 'import json; assert json.load(open("config.json"))["process"]["args"]'; rc 1 rt spec 2>/dev/null; }
 list_json() { job sleep 1000; rt run -d -b b it-c8 >/dev/null 2>&1; eq "$(rt list --format json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["id"])')" it-c8; rt delete -f it-c8; }
 
+# Properties that no client's steps look at closely.
+tmpfs_options() {
+    bundle b --root "$PWD/rootfs" --mount '{"destination":"/t","type":"tmpfs","source":"t","options":["nosuid","size=1m","mode=750","uid=7","gid=8"]}' \
+        -- sh -c 'stat -c %a:%u:%g /t; grep " /t " /proc/mounts | tr "\054 " "\n\n" | grep -x -e nosuid -e size=1024k; dd if=/dev/zero of=/t/f bs=64k count=20 2>/dev/null || echo full'
+    eq "$(rt run -b b c1 | tr '\n' ' ')" '750:7:8 nosuid size=1024k full '
+}
+cwd_made() { bundle b --root "$PWD/rootfs" --cwd /made/here -- pwd; eq "$(rt run -b b c1)" /made/here; [ -d rootfs/made/here ]; }
+umask_set() { bundle b --root "$PWD/rootfs" --set /process/user/umask 23 -- sh -c 'umask; : >/root/f'; eq "$(rt run -b b c1)" 0027; eq "$(stat -c %a rootfs/root/f)" 640; }
+process_limits() {
+    bundle b --root "$PWD/rootfs" --set /process/rlimits '[{"type":"RLIMIT_NOFILE","soft":50,"hard":60},{"type":"RLIMIT_STACK","soft":4194304,"hard":4194304},{"type":"RLIMIT_FSIZE","soft":8192,"hard":8192},{"type":"RLIMIT_CORE","soft":0,"hard":0}]' \
+        -- sh -c 'ulimit -Sn; ulimit -Hn; ulimit -s; dd if=/dev/zero of=/root/f bs=4k count=3 2>/dev/null; echo $?'
+    eq "$(rt run -b b c1 2>/dev/null | tr '\n' ' ')" '50 60 4096 153 '; eq "$(stat -c %s rootfs/root/f)" 8192
+}
+oom_score() { bundle b --root "$PWD/rootfs" --set /process/oomScoreAdj 321 -- sleep 1000; rt run -d -b b --pid-file pid it-oom >/dev/null 2>&1; eq "$(cat /proc/"$(cat pid)"/oom_score_adj)" 321; rt delete -f it-oom; }
+annotations_shown() { bundle b --root "$PWD/rootfs" --annotation com.example.a=b -- sleep 1000; rt run -d -b b it-an >/dev/null 2>&1; eq "$(rt state it-an | python3 -c 'import json,sys; print(json.load(sys.stdin)["annotations"]["com.example.a"])')" b; rt delete -f it-an; }
+host_namespaces() { # those without an entry are the host's
+    bundle b --root "$PWD/rootfs" --set /hostname '""' --set /linux/namespaces '[{"type":"pid"},{"type":"mount"},{"type":"network"}]' -- sh -c 'readlink /proc/self/ns/uts; readlink /proc/self/ns/ipc; readlink /proc/self/ns/net'
+    local own; own=$(rt run -b b c1); eq "$(head -n 2 <<<"$own")" "$(readlink /proc/self/ns/uts /proc/self/ns/ipc)"; [ "$(tail -n 1 <<<"$own")" != "$(readlink /proc/self/ns/net)" ]
+}
+paths_covered() {
+    bundle b --root "$PWD/rootfs" --set /linux/maskedPaths '["/proc/version","/root","/none/such"]' --set /linux/readonlyPaths '["/etc","/none/such"]' \
+        -- sh -c 'wc -c </proc/version; ls /root; echo x >/etc/new; echo $?; echo x >/new; echo $?'
+    : >rootfs/root/hidden; eq "$(rt run -b b c1 2>/dev/null | tr '\n' ' ')" '0 1 0 '
+}
+flags_without_use() { job echo ran; eq "$(rt --rootless=false run --no-pivot --no-new-keyring -b b c1)" ran; }
+flags_of_others() { job true; bad 0 run --no-subreaper -b b c1; bad 0 update --l3-cache-schema x c1; bad 0 update --mem-bw-schema x c1; }
+run_keep() { job true; rc 0 rt run --keep -b b it-keep; eq "$(status_of it-keep)" stopped; rt delete it-keep; }
+
 # profile RULES [DEFAULT]: a seccomp profile, for --set of bundle.
 profile() { echo "{\"defaultAction\":\"${2:-SCMP_ACT_ALLOW}\",\"architectures\":[\"SCMP_ARCH_X86_64\"],\"syscalls\":[$1]}"; }
 each_placement() { # CODE OUTPUT: of the bundle b, in both placements
@@ -254,9 +282,10 @@ sentry_unreachable() { job true; bad 0 run --sentry "unix://$PWD/none.sock" -b b
 step run-true run-output exit-codes exit-signal arguments environment cwd-user hostname relative-root read-only-root bind-mount bind-read-only mounts-within \
     file-written pid-file bundle-is-cwd
 only_rsc without-id mounts-fixed
-step life-cycle delete-force delete-created kill-created kill-numbers start-twice seccomp-errno seccomp-native seccomp-kill cgroup-gone detached versions spec list-json
+step life-cycle delete-force delete-created kill-created kill-numbers start-twice seccomp-errno seccomp-native seccomp-kill cgroup-gone detached versions spec list-json \
+    tmpfs-options cwd-made umask-set process-limits oom-score annotations-shown host-namespaces paths-covered flags-without-use run-keep
 only_rsc same-id-elsewhere
 if setpriv --reuid $RL --regid $RL --clear-groups unshare --user --map-root-user true 2>/dev/null; then only_rsc rootless-run
 else skip rootless-run "users may not make user namespaces on this machine"; fi
 step bad-bundle bad-config bad-root bad-id bad-program bad-mount no-such-container unknown-flag
-only_rsc bad-values bad-files bad-formats annotation-refused sentry-unreachable host-config host-config-annotations host-config-bad
+only_rsc flags-of-others bad-values bad-files bad-formats annotation-refused sentry-unreachable host-config host-config-annotations host-config-bad
