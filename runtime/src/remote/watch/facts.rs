@@ -1,13 +1,13 @@
 //! What /proc says of a process that has passed the kernel's side, and whether it is one of those that are meant.
 //!
-//! Nothing of the process's own file systems is touched: they could be made to hang us.
+//! Nothing of the process's own file systems is touched, nor of its memory once it runs: they could be made to hang us.
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rsc_bpf::selection::Call;
+use rsc_bpf::selection::{Call, Event};
 
 use crate::remote::rules::Watched;
 use crate::remote::rules::glob::NameGlob;
@@ -24,7 +24,7 @@ const AT_EXECFN: u64 = 31;
 pub(super) struct Facts {
     /// Its program's path.
     pub(super) executable: PathBuf,
-    /// The path by which it was called.
+    /// The path by which it was called, if it was called just now.
     called: PathBuf,
     /// The real user id.
     uid: u32,
@@ -36,13 +36,14 @@ pub(super) struct Facts {
 
 impl Facts {
     /// Looks. `None`: it is gone.
-    pub(super) fn of(pid: i32, uid: u32) -> Option<Facts> {
-        let proc = PathBuf::from(format!("/proc/{pid}"));
+    pub(super) fn of(event: &Event) -> Option<Facts> {
+        let proc = PathBuf::from(format!("/proc/{}", event.pid));
         let executable = std::fs::read_link(proc.join("exe")).ok()?;
-        let called = called(&proc).map(|name| absolute(&proc, libc::AT_FDCWD, &name)).unwrap_or_default();
+        let name = if event.call.is_none() { called(&proc) } else { None };
+        let called = name.map(|name| absolute(&proc, libc::AT_FDCWD, &name)).unwrap_or_default();
         let lines = std::fs::read_to_string(proc.join("cgroup")).ok()?;
         let (cgroups, unified) = cgroups(&lines);
-        Some(Facts { executable, called, uid, cgroups, unified })
+        Some(Facts { executable, called, uid: event.uid, cgroups, unified })
     }
 
     /// Its cgroup, if there is no hierarchy but that of version 2: then it says all that cgroups say of its processes.
@@ -158,9 +159,13 @@ mod tests {
         Rules::parse(&format!("[[watch]]\n{text}"), "r").unwrap().watched()[0].clone()
     }
 
+    fn event(pid: i32) -> Event {
+        Event { pid, tid: pid, mask: 0, cgroup: 0, uid: 1000, call: None }
+    }
+
     fn own() -> (i32, Facts) {
         let pid = i32::try_from(std::process::id()).unwrap();
-        (pid, Facts::of(pid, 1000).unwrap())
+        (pid, Facts::of(&event(pid)).unwrap())
     }
 
     #[test]
@@ -173,7 +178,7 @@ mod tests {
         assert!(yes(&format!("executable = {here:?}\nuid = [1, 1000]")));
         assert!(!yes(&format!("executable = {here:?}\nuid = 1")) && !yes("executable = \"/bin/x\""));
         assert!(yes("cgroup = \"/**\"") && !yes("cgroup = \"/no/such\""));
-        assert_eq!(Facts::of(i32::MAX, 0), None);
+        assert_eq!(Facts::of(&event(i32::MAX)), None);
     }
 
     #[test]

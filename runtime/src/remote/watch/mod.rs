@@ -281,7 +281,7 @@ impl Watch {
     fn on_event(&self, event: &Event) {
         let (seeker, tracer, pid) = (&self.seeker, self.tracer.as_ref(), event.pid);
         let is_ours = tracer.is_some_and(|tracer| tracer.holds(pid));
-        let judged = match Facts::of(pid, event.uid).filter(|_| !is_ours) {
+        let judged = match Facts::of(event).filter(|_| !is_ours) {
             Some(facts) => seeker.judge(event, &facts).map(|why| (why, facts)),
             None => Err(0),
         };
