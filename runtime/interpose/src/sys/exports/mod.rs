@@ -11,12 +11,6 @@ mod stdio;
 
 pub(crate) use stdio::take_over_standard;
 
-/// The program's own call, as it made it.
-pub(crate) fn program_call(number: u32, args: &[u64; 6]) -> i64 {
-    // SAFETY: what the arguments point to is the program's promise, to us as to the kernel.
-    unsafe { super::raw::call(number, args) }
-}
-
 /// A result as the C library gives it: -1, and the error number in `errno`.
 pub(crate) fn finish(result: i64) -> i64 {
     if (-4095..0).contains(&result) {

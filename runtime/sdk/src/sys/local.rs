@@ -8,7 +8,7 @@ use rsc_proto::table::nr;
 use super::raw;
 
 /// Whether a descriptor is a unix socket, as placeholders are. `None`: there is none.
-pub(crate) fn is_unix_socket(fd: i32) -> Option<bool> {
+pub fn is_unix_socket(fd: i32) -> Option<bool> {
     let mut stat = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: the structure is the kernel's on x86-64, and zeroes are valid.
     let stat = unsafe {
@@ -29,7 +29,7 @@ pub(crate) fn is_unix_socket(fd: i32) -> Option<bool> {
 }
 
 /// A connection to a unix socket, its descriptor far above those that programs use. Minus an error number if there is none.
-pub(crate) fn connect(path: &CStr) -> i32 {
+pub fn connect(path: &CStr) -> i32 {
     let flags = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC) as u64;
     let fd = raw::number(nr::SOCKET, [libc::AF_UNIX as u64, flags, 0, 0, 0, 0]) as i32;
     if fd < 0 {
@@ -61,7 +61,7 @@ pub(crate) fn connect(path: &CStr) -> i32 {
 }
 
 /// Moves a descriptor of ours above those that programs use, as far as the limit lets us.
-pub(crate) fn away(fd: i32) -> i32 {
+pub fn away(fd: i32) -> i32 {
     let mut limit = [0_u64; 2];
     let args = [0, libc::RLIMIT_NOFILE as u64, 0, limit.as_mut_ptr() as u64, 0, 0];
     // SAFETY: two words.
@@ -76,22 +76,22 @@ pub(crate) fn away(fd: i32) -> i32 {
 }
 
 /// Closes a descriptor of ours.
-pub(crate) fn close(fd: i32) {
+pub fn close(fd: i32) {
     raw::number(nr::CLOSE, [fd as u64, 0, 0, 0, 0, 0]);
 }
 
 /// The calling thread.
-pub(crate) fn gettid() -> i32 {
+pub fn gettid() -> i32 {
     raw::number(nr::GETTID, [0; 6]) as i32
 }
 
 /// The process.
-pub(crate) fn getpid() -> i32 {
+pub fn getpid() -> i32 {
     raw::number(nr::GETPID, [0; 6]) as i32
 }
 
 /// Sends all of `data`; minus an error number if it can't.
-pub(crate) fn send(fd: i32, data: &[u8]) -> i64 {
+pub fn send(fd: i32, data: &[u8]) -> i64 {
     let mut sent = 0;
     while let Some(rest) = data.get(sent..).filter(|rest| !rest.is_empty()) {
         let flags = libc::MSG_NOSIGNAL as u64;
@@ -107,7 +107,7 @@ pub(crate) fn send(fd: i32, data: &[u8]) -> i64 {
 }
 
 /// Receives up to so many bytes, and a descriptor if one comes along, at the lowest free number as for a call that makes one.
-pub(crate) fn receive(fd: i32, buf: &mut [u8], cloexec: bool) -> (i64, Option<i32>) {
+pub fn receive(fd: i32, buf: &mut [u8], cloexec: bool) -> (i64, Option<i32>) {
     let mut control = [0_u64; 8];
     let mut piece = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     // SAFETY: all zeroes is a header that names nothing.
@@ -129,48 +129,48 @@ pub(crate) fn receive(fd: i32, buf: &mut [u8], cloexec: bool) -> (i64, Option<i3
 ///
 /// # Safety
 /// Not null: it must point to a string.
-pub(crate) unsafe fn string<'a>(text: *const libc::c_char) -> Option<&'a CStr> {
+pub unsafe fn string<'a>(text: *const libc::c_char) -> Option<&'a CStr> {
     // SAFETY: the caller's promise.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }
 
 /// A setting from the environment, which is looked at before anything else of ours runs.
-pub(crate) fn setting(name: &CStr) -> Option<Vec<u8>> {
+pub fn setting(name: &CStr) -> Option<Vec<u8>> {
     // SAFETY: getenv reads the environment, which nobody changes before main.
     let value = unsafe { string(libc::getenv(name.as_ptr())) }?;
     Some(value.to_bytes().to_vec())
 }
 
 /// Leaves a mark in the environment; whether it was not there before.
-pub(crate) fn mark(name: &CStr) -> bool {
+pub fn mark(name: &CStr) -> bool {
     // SAFETY: before main nobody else looks at the environment.
     setting(name).is_none() && unsafe { libc::setenv(name.as_ptr(), c"1".as_ptr(), 1) == 0 }
 }
 
 /// Says something on standard error.
-pub(crate) fn say(text: &str) {
+pub fn say(text: &str) {
     // SAFETY: the string's own memory.
     unsafe { raw::call(nr::WRITE, &[2, text.as_ptr() as u64, text.len() as u64, 0, 0, 0]) };
 }
 
 /// Lets the broker look at this process, where the kernel's Yama would else not let a stranger. prctl(2), PR_SET_PTRACER.
-pub(crate) fn admit(pid: i32) {
+pub fn admit(pid: i32) {
     const PR_SET_PTRACER: u64 = 0x5961_6d61;
     raw::number(nr::PRCTL, [PR_SET_PTRACER, pid as u64, 0, 0, 0, 0]);
 }
 
 /// Whose process it is.
-pub(crate) fn getuid() -> u32 {
+pub fn getuid() -> u32 {
     raw::number(nr::GETUID, [0; 6]) as u32
 }
 
 /// Ends the process.
-pub(crate) fn exit(status: i32) {
+pub fn exit(status: i32) {
     raw::number(nr::EXIT_GROUP, [status as u64, 0, 0, 0, 0, 0]);
 }
 
 /// The working directory here.
-pub(crate) fn working_directory() -> Option<String> {
+pub fn working_directory() -> Option<String> {
     let mut name = vec![0_u8; 4096];
     // SAFETY: the buffer's own memory.
     let got = unsafe { raw::call(nr::GETCWD, &[name.as_mut_ptr() as u64, name.len() as u64, 0, 0, 0, 0]) };
@@ -179,47 +179,9 @@ pub(crate) fn working_directory() -> Option<String> {
 }
 
 /// Whether there is a file of this name here.
-pub(crate) fn is_there(path: &CStr) -> bool {
+pub fn is_there(path: &CStr) -> bool {
     // SAFETY: a string.
     unsafe { raw::call(nr::ACCESS, &[path.as_ptr() as u64, libc::X_OK as u64, 0, 0, 0, 0]) == 0 }
-}
-
-/// Why the calls of a program will not be seen, if so: the dynamic loader does not load us.
-pub(crate) fn invisible(path: &CStr) -> Option<&'static str> {
-    let mut stat = MaybeUninit::<libc::stat>::zeroed();
-    let mut head = [0_u8; 4096];
-    // SAFETY: a string, a structure and a buffer of ours.
-    let (stat, got) = unsafe {
-        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
-        let fd = raw::call(nr::OPENAT, &[libc::AT_FDCWD as u64, path.as_ptr() as u64, flags, 0, 0, 0]);
-        if fd < 0 {
-            return None;
-        }
-        raw::call(nr::FSTAT, &[fd as u64, stat.as_mut_ptr() as u64, 0, 0, 0, 0]);
-        let got = raw::call(nr::READ, &[fd as u64, head.as_mut_ptr() as u64, head.len() as u64, 0, 0, 0]);
-        raw::call(nr::CLOSE, &[fd as u64, 0, 0, 0, 0, 0]);
-        (stat.assume_init(), got)
-    };
-    let privileged = (stat.st_mode & libc::S_ISUID != 0 && stat.st_uid != getuid())
-        || (stat.st_mode & libc::S_ISGID != 0 && stat.st_mode & libc::S_IXGRP != 0 && getuid() != 0);
-    if privileged {
-        return Some("set-user-ID or set-group-ID, for which the dynamic loader preloads nothing");
-    }
-    let head = head.get(..usize::try_from(got).ok()?)?;
-    let word = |at: usize| Some(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?));
-    if !head.starts_with(b"\x7fELF") {
-        return None;
-    }
-    if head.get(4) == Some(&1) {
-        return Some("a 32-bit program");
-    }
-    let first = usize::try_from(u64::from_le_bytes(head.get(32..40)?.try_into().ok()?)).ok()?;
-    let (size, count) = (usize::from(word(54)?), usize::from(word(56)?));
-    let interpreted = (0..count).any(|at| {
-        let kind = first.checked_add(at * size).and_then(|at| head.get(at..at.checked_add(4)?));
-        kind == Some(&3_u32.to_le_bytes())
-    });
-    (!interpreted).then_some("statically linked")
 }
 
 /// The name of a file beside this library, if it can be executed.
@@ -237,7 +199,7 @@ fn beside(name: &str) -> Option<CString> {
 }
 
 /// Starts `rsc-runtime broker`, which goes to the background once it listens. Whether it did.
-pub(crate) fn start_broker() -> bool {
+pub fn start_broker() -> bool {
     let given = setting(c"RSC_RUNTIME").and_then(|path| CString::new(path).ok());
     let usual = [
         c"/usr/bin/rsc-runtime",
@@ -280,18 +242,3 @@ pub(crate) fn start_broker() -> bool {
 unsafe extern "C" {
     static environ: *const *const libc::c_char;
 }
-
-extern "C" fn after_fork() {
-    crate::start::forked();
-}
-
-extern "C" fn begin() {
-    // SAFETY: a function that lives as long as the library, which is never unloaded.
-    unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
-    crate::start::begin();
-}
-
-/// Called by the dynamic loader when the library is there.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BEGIN: extern "C" fn() = begin;

@@ -113,7 +113,7 @@ pub(crate) unsafe extern "C" fn getaddrinfo(
         let done = real.map_or(libc::EAI_SYSTEM, |real| real(node, service, hints, result));
         if done == 0
             && crate::route::concerns(nr::CONNECT)
-            && let Some(name) = crate::sys::local::string(node)
+            && let Some(name) = rsc_sdk::sys::local::string(node)
         {
             let mut addresses = Vec::new();
             let mut at = *result;
@@ -121,7 +121,7 @@ pub(crate) unsafe extern "C" fn getaddrinfo(
                 addresses.extend(address_of((*at).ai_addr));
                 at = (*at).ai_next;
             }
-            crate::ask::tell_names(name.to_string_lossy().into_owned(), addresses);
+            crate::route::tell_names(name.to_string_lossy().into_owned(), addresses);
         }
         done
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum State {
+pub enum State {
     /// Not looked at yet.
     Unknown = 0,
     /// This machine's.
@@ -26,7 +26,7 @@ static STATES: [AtomicU8; KEPT] = [const { AtomicU8::new(0) }; KEPT];
 static ANY_REMOTE: AtomicBool = AtomicBool::new(false);
 
 /// What a descriptor is known to be.
-pub(crate) fn get(fd: i32) -> State {
+pub fn get(fd: i32) -> State {
     let slot = usize::try_from(fd).ok().and_then(|at| STATES.get(at));
     match slot.map(|state| state.load(Ordering::Relaxed)) {
         Some(1) => State::Local,
@@ -37,7 +37,7 @@ pub(crate) fn get(fd: i32) -> State {
 }
 
 /// Remembers what one is.
-pub(crate) fn set(fd: i32, state: State) {
+pub fn set(fd: i32, state: State) {
     if state == State::Remote {
         ANY_REMOTE.store(true, Ordering::Relaxed);
     }
@@ -47,12 +47,12 @@ pub(crate) fn set(fd: i32, state: State) {
 }
 
 /// Whether one was ever remote.
-pub(crate) fn any_remote() -> bool {
+pub fn any_remote() -> bool {
     ANY_REMOTE.load(Ordering::Relaxed)
 }
 
 /// Descriptors of a range that are placeholders or ours.
-pub(crate) fn kept(first: u32, last: u32) -> impl Iterator<Item = i32> {
+pub fn kept(first: u32, last: u32) -> impl Iterator<Item = i32> {
     let range = first as usize..(last as usize).saturating_add(1).min(KEPT);
     let kept = |at: usize| {
         let fd = i32::try_from(at).unwrap_or(-1);
@@ -62,7 +62,7 @@ pub(crate) fn kept(first: u32, last: u32) -> impl Iterator<Item = i32> {
 }
 
 /// Forgets what is known of a range, but for ours.
-pub(crate) fn forget(first: u32, last: u32) {
+pub fn forget(first: u32, last: u32) {
     for slot in STATES.iter().take((last as usize).saturating_add(1)).skip(first as usize) {
         if slot.load(Ordering::Relaxed) != State::Own as u8 {
             slot.store(State::Unknown as u8, Ordering::Relaxed);

@@ -3,8 +3,8 @@
 use prost::Message;
 use rsc_proto::v1::{BrokerAnswer, BrokerHello, BrokerWelcome, ToBroker, to_broker};
 
-use crate::fds::{self, State};
-use crate::start;
+use super::fds::{self, State};
+use super::terms::Terms;
 use crate::sys::{local, signals};
 
 /// The largest message: what a call may bring along or write, and some more.
@@ -18,6 +18,7 @@ pub(crate) struct Link {
     /// Becomes readable with a signal; made when it is first needed.
     signals: i32,
     pid: i32,
+    terms: &'static Terms,
     buffer: Vec<u8>,
     filled: usize,
     brought: Option<i32>,
@@ -25,7 +26,7 @@ pub(crate) struct Link {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// The connection is gone.
     Lost,
     /// The broker does not want us; why.
@@ -33,25 +34,30 @@ pub(crate) enum Broken {
 }
 
 impl Link {
-    /// A connection for this thread, and the calls which it is to ask about.
-    pub(crate) fn open() -> Result<(Self, Vec<u64>), Broken> {
-        let path = start::socket().ok_or(Broken::Lost)?;
-        let fd = local::connect(path);
+    /// A connection for this thread, on these terms.
+    pub(crate) fn open(terms: &'static Terms) -> Result<Self, Broken> {
+        let fd = local::connect(terms.socket());
         if fd < 0 {
             return Err(Broken::Lost);
         }
         fds::set(fd, State::Own);
         let (pid, buffer) = (local::getpid(), vec![0; 64 << 10]);
-        let mut link = Link { fd, signals: -1, pid, buffer, filled: 0, brought: None };
+        let mut link = Link { fd, signals: -1, pid, terms, buffer, filled: 0, brought: None };
         let digest = rsc_proto::table::digest().to_vec().into();
-        let settings = Some(start::settings().clone());
+        let settings = Some(terms.settings().clone());
         link.send(&BrokerHello { table_digest: digest, tid: local::gettid(), settings })?;
         let welcome: BrokerWelcome = link.receive()?;
         if !welcome.refused.is_empty() {
             return Err(Broken::Refused(welcome.refused));
         }
         local::admit(welcome.pid);
-        Ok((link, welcome.concerned))
+        terms.learn(&welcome.concerned);
+        Ok(link)
+    }
+
+    /// Whether it is on these terms.
+    pub(crate) fn is_on(&self, terms: &'static Terms) -> bool {
+        std::ptr::eq(self.terms, terms)
     }
 
     /// Whether it belongs to this process: a fork has its parent's.

@@ -2,24 +2,26 @@
 
 use std::ffi::CStr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use rsc_proto::table::{self, Kind, Scalar, nr};
 
-use crate::fds::{self, State};
-use crate::sys::{exports, local, memory};
-use crate::{ask, start};
+use rsc_sdk::broker::fds::{self, State};
+use rsc_sdk::broker::ask;
+use rsc_sdk::broker::terms::Terms;
+use rsc_sdk::sys::{local, memory, raw};
+
+use crate::region;
+use crate::sys::exports;
 
 /// Calls below this are known.
 const CALLS: usize = 512;
 
-/// Calls that rules concern.
-static CONCERNED: [AtomicU64; CALLS / 64] = [const { AtomicU64::new(0) }; CALLS / 64];
 /// Which arguments of a call are descriptors: bit N for argument N.
 static DESCRIPTORS: [AtomicU8; CALLS] = [const { AtomicU8::new(0) }; CALLS];
 
-/// Takes over what the broker says, and what the table says.
-pub(crate) fn learn(concerned: &[u64]) {
+/// Takes over what the table says.
+pub(crate) fn learn() {
     for call in table::TABLE {
         let descriptors = call.args.iter().enumerate().fold(0, |all, (at, arg)| {
             let is = matches!(arg.kind, Kind::Value(Scalar::Fd | Scalar::Dirfd));
@@ -29,40 +31,40 @@ pub(crate) fn learn(concerned: &[u64]) {
             slot.store(descriptors, Ordering::Relaxed);
         }
     }
-    CONCERNED.iter().zip(concerned).for_each(|(slot, word)| slot.store(*word, Ordering::Relaxed));
-    // Whether the working directory is there is the broker's knowledge.
-    if let Some(slot) = CONCERNED.get(nr::GETCWD as usize / 64) {
-        slot.fetch_or(1 << (nr::GETCWD % 64), Ordering::Relaxed);
-    }
 }
 
 /// Whether rules may have a call be carried out there.
 pub(crate) fn concerns(number: u32) -> bool {
-    start::is_ready() && concerned(number)
+    region::terms().is_some_and(|terms| concerned(terms, number))
 }
 
-fn concerned(number: u32) -> bool {
-    let word = CONCERNED.get(number as usize / 64);
-    word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (number % 64)) != 0)
+fn concerned(terms: &Terms, number: u32) -> bool {
+    // Whether the working directory is there is the broker's knowledge.
+    terms.concerns(number) || number == nr::GETCWD && region::is_decided()
 }
 
 /// Makes a call, here or there; its result, or minus an error number.
 pub(crate) fn route(number: u32, args: [u64; 6]) -> i64 {
-    if !start::is_ready() {
-        return here(number, &args);
-    }
+    let Some(terms) = region::terms() else { return here(number, &args) };
     if let Some(result) = guarded(number, &args) {
         return result;
     }
-    let asked = is_asked_about(number, &args);
-    let result = if asked { ask::ask(number, args) } else { here(number, &args) };
+    let asked = is_asked_about(terms, number, &args);
+    let result = if asked { ask::ask(terms, number, args) } else { here(number, &args) };
     follow(number, &args, result, asked);
     result
 }
 
+/// Tells the broker under which name addresses were looked up.
+pub(crate) fn tell_names(name: String, addresses: Vec<bytes::Bytes>) {
+    if let Some(terms) = region::terms() {
+        ask::tell_names(terms, name, addresses);
+    }
+}
+
 /// Makes it here: the program's own call, as it is.
 pub(crate) fn here(number: u32, args: &[u64; 6]) -> i64 {
-    exports::program_call(number, args)
+    raw::program(number, args)
 }
 
 /// Calls which would touch our own descriptors, and those whose results nobody would see.
@@ -98,8 +100,8 @@ fn close_range(args: &[u64; 6]) -> i64 {
     if from <= last { here(nr::CLOSE_RANGE, &[from.into(), last.into(), flags, 0, 0, 0]) } else { 0 }
 }
 
-fn is_asked_about(number: u32, args: &[u64; 6]) -> bool {
-    if concerned(number) {
+fn is_asked_about(terms: &Terms, number: u32, args: &[u64; 6]) -> bool {
+    if concerned(terms, number) {
         return true;
     }
     let descriptors = DESCRIPTORS.get(number as usize).map_or(0, |slot| slot.load(Ordering::Relaxed));
@@ -114,16 +116,14 @@ fn is_asked_about(number: u32, args: &[u64; 6]) -> bool {
 
 /// Whether a descriptor is a placeholder, as far as it can be told without asking.
 pub(crate) fn is_remote(fd: i32) -> bool {
-    if fd < 0 || !start::is_ready() {
-        return false;
-    }
+    let Some(terms) = region::terms().filter(|_| fd >= 0) else { return false };
     match fds::get(fd) {
         State::Remote => true,
         State::Local | State::Own => false,
         State::Unknown => {
             let Some(perhaps) = local::is_unix_socket(fd) else { return false };
             // The broker knows: what is asked of a placeholder is carried out there.
-            let remote = perhaps && ask::goes_there(nr::FCNTL, [fd as u64, libc::F_GETFL as u64, 0, 0, 0, 0]);
+            let remote = perhaps && ask::goes_there(terms, nr::FCNTL, [fd as u64, libc::F_GETFL as u64, 0, 0, 0, 0]);
             fds::set(fd, if remote { State::Remote } else { State::Local });
             remote
         }
@@ -174,7 +174,7 @@ static SAID: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Says once that a program's calls will not be seen.
 pub(crate) fn say_once(path: &CStr, reason: &str) {
-    if !start::is_ready() {
+    if region::terms().is_none() {
         return;
     }
     let Ok(mut said) = SAID.try_lock() else { return };

@@ -6,7 +6,7 @@ use std::arch::asm;
 ///
 /// # Safety
 /// The arguments must be what the call takes: it reads and writes the memory they point to.
-pub(crate) unsafe fn call(nr: u32, args: &[u64; 6]) -> i64 {
+pub unsafe fn call(nr: u32, args: &[u64; 6]) -> i64 {
     let result: i64;
     // SAFETY: the caller's promise; the kernel clobbers rcx and r11 and no other register.
     unsafe {
@@ -27,7 +27,13 @@ pub(crate) unsafe fn call(nr: u32, args: &[u64; 6]) -> i64 {
 }
 
 /// A call whose arguments are numbers alone, and harmless whatever they are.
-pub(crate) fn number(nr: u32, args: [u64; 6]) -> i64 {
+pub fn number(nr: u32, args: [u64; 6]) -> i64 {
     // SAFETY: used for calls without pointers only: close, fcntl, socket, gettid, shutdown…
     unsafe { call(nr, &args) }
+}
+
+/// The program's own call, as it made it.
+pub fn program(nr: u32, args: &[u64; 6]) -> i64 {
+    // SAFETY: what the arguments point to is the program's promise, to us as to the kernel.
+    unsafe { call(nr, args) }
 }

@@ -6,7 +6,7 @@ use libc::{DIR, c_char, c_int, c_long, dirent};
 use rsc_proto::table::nr;
 
 use super::{errno, finish, real, set_errno};
-use crate::fds::{self, State};
+use rsc_sdk::broker::fds::{self, State};
 use crate::route::{self, route};
 
 /// What `opendir` returns for a remote directory.

@@ -7,7 +7,7 @@ use rsc_proto::table::nr;
 
 use super::{errno, finish, real, set_errno};
 use crate::route::{self, route};
-use crate::sys::local;
+use rsc_sdk::sys::local;
 
 const AT_FDCWD: u64 = libc::AT_FDCWD as u64;
 

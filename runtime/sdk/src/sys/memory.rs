@@ -6,7 +6,7 @@ use rsc_proto::table::nr;
 use super::raw;
 
 /// The memory of this process.
-pub(crate) struct Own;
+pub struct Own;
 
 /// So many bytes that copying them by the kernel costs little beside a call that goes away.
 fn copy(nr: u32, addr: u64, local: *mut u8, len: usize) -> usize {
@@ -19,12 +19,12 @@ fn copy(nr: u32, addr: u64, local: *mut u8, len: usize) -> usize {
 }
 
 /// Reads; how many bytes.
-pub(crate) fn read(addr: u64, buf: &mut [u8]) -> usize {
+pub fn read(addr: u64, buf: &mut [u8]) -> usize {
     copy(nr::PROCESS_VM_READV, addr, buf.as_mut_ptr(), buf.len())
 }
 
 /// Writes; how many bytes.
-pub(crate) fn write(addr: u64, data: &[u8]) -> usize {
+pub fn write(addr: u64, data: &[u8]) -> usize {
     copy(nr::PROCESS_VM_WRITEV, addr, data.as_ptr().cast_mut(), data.len())
 }
 
@@ -38,7 +38,7 @@ impl MemoryReader for Own {
 const MOST: u64 = 1 << 16;
 
 /// The descriptors of a poll(2).
-pub(crate) fn polled(addr: u64, count: u64) -> impl Iterator<Item = i32> {
+pub fn polled(addr: u64, count: u64) -> impl Iterator<Item = i32> {
     (0..count.min(MOST)).map_while(move |at| {
         let mut fd = [0; 4];
         (read(addr + at * 8, &mut fd) == 4).then(|| i32::from_ne_bytes(fd))
@@ -46,7 +46,7 @@ pub(crate) fn polled(addr: u64, count: u64) -> impl Iterator<Item = i32> {
 }
 
 /// The descriptors of a set of select(2).
-pub(crate) fn selected(addr: u64, count: u64) -> impl Iterator<Item = i32> {
+pub fn selected(addr: u64, count: u64) -> impl Iterator<Item = i32> {
     let count = if addr == 0 { 0 } else { count.min(MOST) };
     let mut bytes = vec![0; count.div_ceil(8) as usize];
     read(addr, &mut bytes);
@@ -56,7 +56,7 @@ pub(crate) fn selected(addr: u64, count: u64) -> impl Iterator<Item = i32> {
 }
 
 /// Two descriptors that a call has made.
-pub(crate) fn pair(addr: u64) -> Vec<i32> {
+pub fn pair(addr: u64) -> Vec<i32> {
     let mut both = [0; 8];
     if read(addr, &mut both) != 8 {
         return Vec::new();

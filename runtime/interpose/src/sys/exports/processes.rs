@@ -7,7 +7,8 @@ use rsc_proto::table::nr;
 
 use super::{calls, errno, finish, real, set_errno};
 use crate::route::{self, route};
-use crate::sys::local;
+use crate::sys::programs;
+use rsc_sdk::sys::local;
 
 calls! {
     getuid: () -> uid_t = GETUID();
@@ -64,7 +65,7 @@ pub(crate) unsafe extern "C" fn vfork() -> pid_t {
 
 /// What a program to be executed is, as far as its calls will not be seen.
 fn warn_of(path: &CStr) {
-    let Some(reason) = local::invisible(path) else { return };
+    let Some(reason) = programs::invisible(path) else { return };
     route::say_once(path, reason);
 }
 

@@ -1,12 +1,12 @@
-//! A thread's connection. Not a thread-local variable with a destructor: those are destroyed before the last streams are flushed at a
+//! A thread's connections. Not a thread-local variable with a destructor: those are destroyed before the last streams are flushed at a
 //! process's end, which may be remote. A key of pthread_key_create(3) is destroyed with a thread, and at the process's end not at all.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use crate::link::Link;
+use crate::broker::link::Link;
 
-type Slot = RefCell<Option<Link>>;
+type Slot = RefCell<Vec<Link>>;
 
 static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
 
@@ -23,14 +23,14 @@ fn key() -> Option<libc::pthread_key_t> {
     })
 }
 
-/// Works on this thread's connection, unless it is in use.
-pub(crate) fn with<T>(work: impl FnOnce(&mut Option<Link>) -> T) -> Option<T> {
+/// Works on this thread's connections, unless they are in use.
+pub(crate) fn with<T>(work: impl FnOnce(&mut Vec<Link>) -> T) -> Option<T> {
     let key = key()?;
     // SAFETY: the key is ours; what was set for it was made here and is dropped with the thread.
     let slot = unsafe {
         let mut slot = libc::pthread_getspecific(key).cast::<Slot>();
         if slot.is_null() {
-            slot = Box::into_raw(Box::new(RefCell::new(None)));
+            slot = Box::into_raw(Box::default());
             if libc::pthread_setspecific(key, slot.cast()) != 0 {
                 drop(Box::from_raw(slot));
                 return None;

@@ -9,10 +9,13 @@ use rsc_proto::v1::{
     BrokerAnswer, BrokerCall, BrokerDone, BrokerHere, BrokerInterrupt, BrokerNames, BrokerRan, broker_answer, to_broker,
 };
 
-use crate::fds::{self, State};
-use crate::link::{Broken, Link};
-use crate::route;
-use crate::sys::{exports, local, memory, signals, slot};
+use super::fds::{self, State};
+use super::link::{Broken, Link};
+use super::terms::Terms;
+use crate::sys::{local, memory, raw, signals, slot};
+
+/// Connections of a thread at most: those that were not used for longest are closed first.
+const LINKS_MAX: usize = 16;
 
 // What the kernel's own calls say of an interrupted one: restart if the handler lets, always, only without a handler, by a new call.
 const ERESTARTSYS: i64 = -512;
@@ -23,11 +26,11 @@ const ERESTART_RESTARTBLOCK: i64 = -516;
 const EIO: i64 = -5;
 
 /// A call's result.
-pub(crate) fn ask(number: u32, args: [u64; 6]) -> i64 {
+pub fn ask(terms: &'static Terms, number: u32, args: [u64; 6]) -> i64 {
     loop {
         let mut handler = None;
         let mask = signals::block();
-        let result = with_link(|link| exchange(link, number, &args, mask, &mut handler));
+        let result = with_link(terms, |link| exchange(link, number, &args, mask, &mut handler));
         signals::restore(mask);
         let result = match result {
             Ok(result) => result,
@@ -44,10 +47,10 @@ pub(crate) fn ask(number: u32, args: [u64; 6]) -> i64 {
 }
 
 /// Whether a call would be carried out there. It is, if so.
-pub(crate) fn goes_there(number: u32, args: [u64; 6]) -> bool {
+pub fn goes_there(terms: &'static Terms, number: u32, args: [u64; 6]) -> bool {
     let mask = signals::block();
     let call = BrokerCall { nr: number, args: args.to_vec(), ..BrokerCall::default() };
-    let done = with_link(|link| {
+    let done = with_link(terms, |link| {
         link.tell(to_broker::What::Call(call))?;
         let (answer, brought) = link.answer(mask, &mut |_, _| Ok(()))?;
         brought.into_iter().for_each(local::close);
@@ -62,34 +65,37 @@ pub(crate) fn goes_there(number: u32, args: [u64; 6]) -> bool {
 }
 
 /// Tells the broker under which name addresses were looked up.
-pub(crate) fn tell_names(name: String, addresses: Vec<bytes::Bytes>) {
+pub fn tell_names(terms: &'static Terms, name: String, addresses: Vec<bytes::Bytes>) {
     let mask = signals::block();
     // Without a broker no rule asks for names.
-    let _ = with_link(|link| link.tell(to_broker::What::Names(BrokerNames { name, addresses })));
+    let _ = with_link(terms, |link| link.tell(to_broker::What::Names(BrokerNames { name, addresses })));
     signals::restore(mask);
 }
 
-/// Opens this thread's connection; which calls are to be asked about.
-pub(crate) fn open() -> Result<Vec<u64>, Broken> {
-    let (link, concerned) = Link::open()?;
-    slot::with(|slot| *slot = Some(link));
-    Ok(concerned)
+/// Opens this thread's connection on these terms, unless there is one.
+pub(super) fn open(terms: &'static Terms) -> Result<(), Broken> {
+    with_link(terms, |_| Ok(()))
 }
 
-/// A fork has its parent's connection, which it must not use; its descriptors are closed.
-pub(crate) fn forget_link() {
-    slot::with(Option::take);
+/// A fork has its parent's connections, which it must not use; its descriptors are closed.
+pub fn forget_links() {
+    slot::with(|links| links.clear());
 }
 
-fn with_link<T>(work: impl FnOnce(&mut Link) -> Result<T, Broken>) -> Result<T, Broken> {
-    let done = slot::with(|slot| {
-        if slot.as_ref().is_none_or(|link| !link.is_ours()) {
-            *slot = Some(Link::open()?.0);
-        }
-        let Some(link) = slot.as_mut() else { return Err(Broken::Lost) };
-        let done = work(link);
-        if done.is_err() {
-            *slot = None;
+fn with_link<T>(terms: &'static Terms, work: impl FnOnce(&mut Link) -> Result<T, Broken>) -> Result<T, Broken> {
+    let done = slot::with(|links| {
+        links.retain(Link::is_ours);
+        let mut link = match links.iter().position(|link| link.is_on(terms)) {
+            Some(at) => links.remove(at),
+            None => Link::open(terms)?,
+        };
+        let done = work(&mut link);
+        if done.is_ok() {
+            if links.len() >= LINKS_MAX {
+                links.remove(0);
+            }
+            // The last is the latest.
+            links.push(link);
         }
         done
     });
@@ -127,7 +133,7 @@ fn exchange(
             let mut args = *args;
             // What is mapped begins at the call's offset.
             (args[4], args[5]) = (fd as u64, 0);
-            let result = route::here(number, &args);
+            let result = raw::program(number, &args);
             local::close(fd);
             Ok(result)
         }
@@ -148,14 +154,14 @@ fn here(link: &mut Link, number: u32, args: &[u64; 6], answer: BrokerHere, mask:
     if !answer.tell {
         // It may wait for long: signals are the kernel's business now.
         signals::restore(mask);
-        let result = route::here(number, &changed);
+        let result = raw::program(number, &changed);
         signals::block();
         if let Some(fd) = made(number, result) {
             fds::set(fd, State::Local);
         }
         return Ok(result);
     }
-    let result = route::here(number, &changed);
+    let result = raw::program(number, &changed);
     link.tell(to_broker::What::Ran(BrokerRan { result }))?;
     match link.answer(mask, &mut |_, _| Ok(()))?.0.what {
         Some(broker_answer::What::Done(done)) => Ok(done.result),
@@ -171,7 +177,7 @@ fn take(args: &[u64; 6], allowed: &marshal::OutRanges, done: BrokerDone, brought
         }
     }
     if done.signal > 0 {
-        exports::program_call(
+        raw::program(
             nr::TGKILL,
             &[local::getpid() as u64, local::gettid() as u64, done.signal as u64, 0, 0, 0],
         );
@@ -186,7 +192,7 @@ fn take(args: &[u64; 6], allowed: &marshal::OutRanges, done: BrokerDone, brought
         (true, Some(fd)) if done.replaces => {
             let flags = if done.cloexec { libc::O_CLOEXEC as u64 } else { 0 };
             let to = args[0];
-            let placed = exports::program_call(nr::DUP3, &[fd as u64, to, flags, 0, 0, 0]);
+            let placed = raw::program(nr::DUP3, &[fd as u64, to, flags, 0, 0, 0]);
             local::close(fd);
             if placed < 0 {
                 return placed;
@@ -197,7 +203,7 @@ fn take(args: &[u64; 6], allowed: &marshal::OutRanges, done: BrokerDone, brought
         }
         (true, Some(fd)) => {
             if !done.cloexec {
-                exports::program_call(nr::FCNTL, &[fd as u64, libc::F_SETFD as u64, 0, 0, 0, 0]);
+                raw::program(nr::FCNTL, &[fd as u64, libc::F_SETFD as u64, 0, 0, 0, 0]);
             }
             fds::set(fd, State::Remote);
             i64::from(fd)

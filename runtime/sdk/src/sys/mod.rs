@@ -1,0 +1,7 @@
+//! Everything unsafe: system calls without the C library, whose functions may be replaced, and the process's own memory.
+
+pub mod local;
+pub mod memory;
+pub mod raw;
+pub(crate) mod signals;
+pub(crate) mod slot;
