@@ -3,21 +3,23 @@
 //! A thread has a stack of them. No destructors: calls are made until the very end of a thread.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rsc_proto::v1::BrokerSettings;
+use rsc_sdk::Error;
+use rsc_sdk::broker::environment;
 use rsc_sdk::broker::terms::Terms;
+use rsc_sdk::sys::shared::Shared;
+
+use crate::start;
 
 /// Regions within each other at most.
 const DEPTH_MAX: usize = 64;
 
-/// The terms of threads without a region. Unset: nothing is asked about.
-static OUTSIDE: OnceLock<Outside> = OnceLock::new();
-
-struct Outside {
-    terms: &'static Terms,
-    /// Rules decide there, as in a region.
-    decided: bool,
-}
+/// The terms of threads without a region. Empty: nothing is asked about.
+static OUTSIDE: Shared<Terms> = Shared::empty();
+/// Rules decide there, as in a region.
+static DECIDED: AtomicBool = AtomicBool::new(false);
 
 struct Stack {
     depth: Cell<usize>,
@@ -28,14 +30,15 @@ thread_local! {
     static STACK: Stack = const { Stack { depth: Cell::new(0), levels: [const { Cell::new(None) }; DEPTH_MAX] } };
 }
 
-/// Sets what counts without a region; whether it is that now. `decided`: rules decide there.
-pub(crate) fn set_outside(terms: &'static Terms, decided: bool) -> bool {
-    std::ptr::eq(OUTSIDE.get_or_init(|| Outside { terms, decided }).terms, terms)
+/// Sets what counts without a region. `decided`: rules decide there.
+pub(crate) fn set_outside(terms: &'static Terms, decided: bool) {
+    DECIDED.store(decided, Ordering::Relaxed);
+    OUTSIDE.set(terms);
 }
 
 /// The terms without a region.
 pub(crate) fn outside() -> Option<&'static Terms> {
-    OUTSIDE.get().map(|outside| outside.terms)
+    OUTSIDE.get()
 }
 
 fn innermost() -> Option<&'static Terms> {
@@ -45,32 +48,35 @@ fn innermost() -> Option<&'static Terms> {
 /// The terms of the calling thread's calls now. `None`: all are this machine's.
 pub(crate) fn terms() -> Option<&'static Terms> {
     let outside = OUTSIDE.get()?;
-    Some(innermost().unwrap_or(outside.terms))
+    Some(innermost().unwrap_or(outside))
 }
 
 /// Whether rules decide about the calling thread's calls now.
 pub(crate) fn is_decided() -> bool {
-    OUTSIDE.get().is_some_and(|outside| outside.decided) || innermost().is_some()
+    DECIDED.load(Ordering::Relaxed) || innermost().is_some()
 }
 
-/// Enters a region. `false`: too many within each other.
-pub(crate) fn enter(terms: &'static Terms) -> bool {
+/// Begins a region: these calls, behind the rules of the process's settings, or what the settings say.
+pub(crate) fn begin(syscalls: Option<&str>) -> Result<(), Error> {
+    let settings = start::settings()?;
+    let syscalls = syscalls.map_or_else(|| settings.syscalls.clone(), str::to_owned);
+    if syscalls.is_empty() && settings.rules.is_empty() {
+        return Err(Error::EmptyRegion);
+    }
+    let terms = Terms::of(&environment::socket(), BrokerSettings { syscalls, ..settings })?;
+    terms.open()?;
     STACK.with(|stack| {
         let depth = stack.depth.get();
-        let Some(level) = stack.levels.get(depth) else { return false };
-        level.set(Some(terms));
+        stack.levels.get(depth).ok_or(Error::TooDeep)?.set(Some(terms));
         stack.depth.set(depth + 1);
-        true
+        Ok(())
     })
 }
 
-/// Leaves the innermost one. `false`: there is none.
-pub(crate) fn leave() -> bool {
-    STACK.with(|stack| match stack.depth.get().checked_sub(1) {
-        Some(depth) => {
-            stack.depth.set(depth);
-            true
-        }
-        None => false,
+/// Ends the innermost one.
+pub(crate) fn end() -> Result<(), Error> {
+    STACK.with(|stack| {
+        stack.depth.set(stack.depth.get().checked_sub(1).ok_or(Error::NoRegion)?);
+        Ok(())
     })
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use rsc_proto::table::{self, Kind, Scalar, nr};
 
-use rsc_sdk::broker::fds::{self, State};
 use rsc_sdk::broker::ask;
+use rsc_sdk::broker::fds::{self, State};
 use rsc_sdk::broker::terms::Terms;
 use rsc_sdk::sys::{local, memory, raw};
 

@@ -1,13 +1,18 @@
 //! The library's beginning in a process: settings from the environment, the broker, which is started if it is not there.
 
+use std::sync::{Mutex, PoisonError};
+
 use rsc_proto::v1::BrokerSettings;
-use rsc_sdk::broker::environment;
-use rsc_sdk::broker::link::Broken;
+use rsc_sdk::Error;
 use rsc_sdk::broker::terms::Terms;
+use rsc_sdk::broker::{environment, fds};
 use rsc_sdk::sys::local;
 
 use crate::sys::{exports, programs};
 use crate::{region, route};
+
+/// What the program has said, or the environment.
+static SETTINGS: Mutex<Option<BrokerSettings>> = Mutex::new(None);
 
 /// Begins to have calls decided as the environment says. Runs before the program's own code.
 pub fn begin() {
@@ -26,21 +31,13 @@ pub fn begin() {
         return;
     }
     let socket = environment::socket();
-    let Some(terms) = Terms::of(&socket, settings) else { return };
-    match terms.open() {
-        Ok(()) => {
+    match Terms::of(&socket, settings).and_then(|terms| terms.open().map(|()| terms)) {
+        Ok(terms) => {
             route::learn();
             region::set_outside(terms, true);
             exports::take_over_standard();
         }
         Err(why) => {
-            let why = match why {
-                Broken::Refused(why) => why,
-                Broken::Lost => {
-                    let path = socket.to_string_lossy();
-                    format!("no broker answers at {path}; start one by `rsc-runtime broker` to see why")
-                }
-            };
             local::say(&format!("librsc_preload: {why}\n"));
             local::exit(125);
         }
@@ -51,15 +48,53 @@ pub fn begin() {
 pub fn begin_without_region() {
     programs::watch_forks();
     let settings = environment::settings();
-    if !settings.sentry.is_empty() {
-        settle(&settings);
+    // A library that was preloaded has begun already, on the same settings.
+    if region::outside().is_none() && !settings.sentry.is_empty() {
+        let _ = settle(settings);
     }
 }
 
-/// Has the settings be the process's, with their rules in regions only. `None`: it has others already.
-pub(crate) fn settle(settings: &BrokerSettings) -> Option<&'static Terms> {
+/// Has the settings be the process's, with their rules in regions only.
+pub(crate) fn settle(settings: BrokerSettings) -> Result<(), Error> {
+    if settings.sentry.is_empty() {
+        return Err(Error::NoServerNamed);
+    }
     let plain = BrokerSettings { rules: String::new(), syscalls: String::new(), ..settings.clone() };
     let terms = Terms::of(&environment::socket(), plain)?;
-    route::learn();
-    region::set_outside(terms, false).then_some(terms)
+    match region::outside() {
+        Some(outside) if !is_same_session(outside.settings(), &settings) && fds::any_remote() => {
+            return Err(Error::OtherServer);
+        }
+        // Preloaded, it decides everywhere, as the user has it.
+        Some(outside) if is_same_session(outside.settings(), &settings) => {}
+        _ => {
+            route::learn();
+            region::set_outside(terms, false);
+        }
+    }
+    *SETTINGS.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
+    Ok(())
+}
+
+/// The process's settings: those that it has given, or those of the environment.
+pub(crate) fn settings() -> Result<BrokerSettings, Error> {
+    let known = SETTINGS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match known {
+        Some(settings) => Ok(settings),
+        None => {
+            let settings = environment::settings();
+            settle(settings.clone()).map(|()| settings)
+        }
+    }
+}
+
+/// Whether descriptors of the one mean something to the other.
+fn is_same_session(one: &BrokerSettings, other: &BrokerSettings) -> bool {
+    let bare = |settings: &BrokerSettings| BrokerSettings {
+        rules: String::new(),
+        syscalls: String::new(),
+        explicit: false,
+        ..settings.clone()
+    };
+    bare(one) == bare(other)
 }

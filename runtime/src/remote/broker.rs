@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -31,6 +31,7 @@ use tokio::time::sleep;
 
 use super::core::{Core, Process};
 use super::open::{self, World};
+use super::rules::Rules;
 use crate::cli::Context;
 use crate::cli::args::BrokerArgs;
 use crate::lifecycle::LifecycleError;
@@ -54,6 +55,8 @@ struct Seat {
     processes: RefCell<HashMap<i32, (Rc<Process>, usize)>>,
     /// Once it is lost: when another is tried.
     retry_at: Cell<Instant>,
+    /// By tid: how many connections it has, one for each of its terms.
+    threads: RefCell<HashMap<i32, usize>>,
 }
 
 /// Where a session is, or will be once it is open.
@@ -63,6 +66,8 @@ type Place = Rc<OnceCell<Rc<Seat>>>;
 struct Broker {
     context: Context,
     seats: RefCell<HashMap<Vec<u8>, Place>>,
+    /// By their file and list, as long as somebody is on these terms.
+    rules: RefCell<HashMap<(String, String), Weak<Rules>>>,
     connections: Cell<usize>,
     changed: Notify,
 }
@@ -90,8 +95,13 @@ pub fn run(context: &Context, args: &BrokerArgs) -> Result<u8, LifecycleError> {
         let listener = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
         let listener = listener.map_err(LifecycleError::io("listening at", path.display().to_string()))?;
         tell(told);
-        let broker =
-            Rc::new(Broker { context, seats: RefCell::default(), connections: Cell::new(0), changed: Notify::new() });
+        let broker = Rc::new(Broker {
+            context,
+            seats: RefCell::default(),
+            rules: RefCell::default(),
+            connections: Cell::new(0),
+            changed: Notify::new(),
+        });
         broker.serve(&listener).await;
         // New ones start another from now on.
         let _ = fs::remove_file(&path);
@@ -187,7 +197,10 @@ impl Broker {
     /// The session for these settings, opened by the first that wants it. Programs that start when it is lost get another one, or,
     /// where the sentry does not come back, the lost one: their remote calls fail, their local ones go on.
     async fn seat(&self, settings: &BrokerSettings) -> Result<Rc<Seat>, String> {
-        let key = settings.encode_to_vec();
+        // Descriptors mean the same on all terms.
+        let terms =
+            BrokerSettings { rules: String::new(), syscalls: String::new(), explicit: false, ..settings.clone() };
+        let key = terms.encode_to_vec();
         let (cell, lost) = {
             let mut seats = self.seats.borrow_mut();
             if seats.len() >= SESSIONS_MAX && !seats.contains_key(&key) {
@@ -218,6 +231,27 @@ impl Broker {
         }
     }
 
+    /// The rules that are wanted; none at all if neither a file nor a list is named.
+    fn rules(&self, settings: &BrokerSettings) -> Result<Rc<Rules>, LifecycleError> {
+        let key = (settings.rules.clone(), settings.syscalls.clone());
+        if let Some(known) = self.rules.borrow().get(&key).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let rules = match (settings.rules.as_str(), settings.syscalls.as_str()) {
+            ("", "") => Rules::default(),
+            (file, list) => {
+                let file = Some(Path::new(file)).filter(|_| !file.is_empty());
+                let list: Vec<String> = Some(list.to_owned()).filter(|list| !list.is_empty()).into_iter().collect();
+                open::rules_of(file, &list)?
+            }
+        };
+        let rules = Rc::new(rules);
+        let mut known = self.rules.borrow_mut();
+        known.retain(|_, rules| rules.strong_count() > 0);
+        known.insert(key, Rc::downgrade(&rules));
+        Ok(rules)
+    }
+
     async fn open(&self, settings: &BrokerSettings) -> Result<Rc<Seat>, LifecycleError> {
         let path = |text: &String| Some(text).filter(|text| !text.is_empty()).map(PathBuf::from);
         let text = |text: &String| Some(text).filter(|text| !text.is_empty()).cloned();
@@ -229,24 +263,29 @@ impl Broker {
         global.tls_key = path(&settings.tls_key).or(global.tls_key);
         let context = Context { store: self.context.store.clone(), global, log: self.context.log.clone() };
         let resolved = open::settings_of(&context)?;
-        let list: Vec<String> = text(&settings.syscalls).into_iter().collect();
-        let rules = open::rules_of(path(&settings.rules).as_deref(), &list)?;
         let cwd = text(&settings.cwd);
         let world = World { export: text(&settings.export), cwd: cwd.clone(), ..World::default() };
-        let (core, mut session) = open::open(&resolved, &world, rules).await?;
+        let (core, mut session) = open::open(&resolved, &world, Rules::default()).await?;
         let served = Rc::clone(&core);
         tokio::task::spawn_local(async move {
             let reason = served.client().serve(&mut session).await;
             tracing::error!("a session with a sentry is lost ({reason}): its remote calls fail with EIO from now on");
         });
         let cwd = cwd.map(String::into_bytes);
-        Ok(Rc::new(Seat { core, cwd, processes: RefCell::default(), retry_at: Cell::new(Instant::now()) }))
+        Ok(Rc::new(Seat {
+            core,
+            cwd,
+            processes: RefCell::default(),
+            threads: RefCell::default(),
+            retry_at: Cell::new(Instant::now()),
+        }))
     }
 }
 
 impl Seat {
     /// A process of which a thread has connected.
-    fn enter(&self, pid: i32) -> Rc<Process> {
+    fn enter(&self, pid: i32, tid: i32) -> Rc<Process> {
+        *self.threads.borrow_mut().entry(tid).or_default() += 1;
         let mut processes = self.processes.borrow_mut();
         if let Some((process, count)) = processes.get_mut(&pid) {
             if *count == 0 {
@@ -270,7 +309,14 @@ impl Seat {
         if let Some((_, count)) = self.processes.borrow_mut().get_mut(&pid) {
             *count = count.saturating_sub(1);
         }
-        self.core.client().ended(tid, 0);
+        let mut threads = self.threads.borrow_mut();
+        let left = threads.get(&tid).copied().unwrap_or(0).saturating_sub(1);
+        if left > 0 {
+            threads.insert(tid, left);
+        } else {
+            threads.remove(&tid);
+            self.core.client().ended(tid, 0);
+        }
     }
 }
 

@@ -82,6 +82,10 @@ pub struct Caller {
     pub process: Rc<Process>,
     /// Its memory.
     pub window: Rc<dyn Window>,
+    /// Its own rules; none: the core's.
+    rules: Option<Rc<Rules>>,
+    /// No rule is asked: what it asks for is to be carried out there, by the names that it gives.
+    explicit: bool,
     /// How to interrupt the call that is being served.
     interrupt: RefCell<Option<Box<dyn Fn()>>>,
     /// The sentry was asked to carry out its call.
@@ -91,7 +95,13 @@ pub struct Caller {
 impl Caller {
     /// A thread.
     pub fn new(tid: i32, process: Rc<Process>, window: Rc<dyn Window>) -> Self {
-        Caller { tid, process, window, interrupt: RefCell::default(), asked: Cell::new(false) }
+        let (interrupt, asked) = (RefCell::default(), Cell::new(false));
+        Caller { tid, process, window, rules: None, explicit: false, interrupt, asked }
+    }
+
+    /// One with rules of its own. `explicit`: nobody but the caller decides.
+    pub fn with_rules(self, rules: Rc<Rules>, explicit: bool) -> Self {
+        Caller { rules: Some(rules), explicit, ..self }
     }
 
     /// Counts a call by what it came to; `None`: it came to that while its thread was parked.
@@ -224,9 +234,9 @@ impl Core {
             || matches!(number, nr::READ | nr::RECVFROM | nr::RECVMSG) && self.rules.needs_address(nr::CONNECT)
     }
 
-    /// The calls that rules concern.
-    pub fn concerned(&self) -> rules::CallSet {
-        self.rules.concerned()
+    /// The rules about a thread's calls.
+    fn rules<'a>(&'a self, caller: &'a Caller) -> &'a Rules {
+        caller.rules.as_deref().unwrap_or(&self.rules)
     }
 
     /// Serves a call.
@@ -251,7 +261,7 @@ impl Core {
         }
         match remote {
             // A number means one thing, and this one means something here.
-            0 if rules::class(number) == Class::Address && self.rules.concerns(number) => {
+            0 if rules::class(number) == Class::Address && self.rules(caller).concerns(number) => {
                 self.by_address(caller, number, &args).await
             }
             0 if number == nr::FCHDIR => Served::Here(Some(Then::ChangedDirectory)),
@@ -295,8 +305,9 @@ impl Core {
     ) -> rules::Decision {
         let executable = caller.process.executable();
         let path = |at: usize| names.get(at).map(|name| name.absolute.as_slice());
-        let access = if self.rules.needs_paths(number) { rules::access_of(number, args, how) } else { Access::Neither };
-        self.rules.decide(&Subject {
+        let rules = self.rules(caller);
+        let access = if rules.needs_paths(number) { rules::access_of(number, args, how) } else { Access::Neither };
+        rules.decide(&Subject {
             nr: number,
             path: path(0),
             second: path(1),
@@ -316,7 +327,8 @@ impl Core {
         let paths: Vec<PathArg> = paths.0.into_iter().chain(paths.1).collect();
         let is_there = |at: usize| self.placeholders.find(caller.tid, caller.process.tgid, fd_of(&args, at)).is_some();
         let from_there = paths.iter().any(|path| path.dirfd.is_some_and(is_there));
-        if !from_there && !self.rules.concerns(number) {
+        let asked_for = caller.explicit && rules::calls::is_remotable(number);
+        if !from_there && !asked_for && !self.rules(caller).concerns(number) {
             return Served::Here((number == nr::CHDIR).then_some(Then::ChangedDirectory));
         }
         // The kernel says what is wrong with a name that cannot be read.
@@ -343,7 +355,11 @@ impl Core {
         if names.iter().any(by_number) {
             return self.unless_denied(caller, number, &args);
         }
-        let mut decision = self.decide(caller, number, &args, &names, how);
+        let mut decision = if caller.explicit {
+            rules::Decision { verdict: Verdict::Remote, map: None, second: None, by: By::Nothing }
+        } else {
+            self.decide(caller, number, &args, &names, how)
+        };
         // A name from there is there, whatever it is, unless a rule says of the absolute one that it is not.
         let unruled = decision.by == By::Nothing;
         let relative = names.iter().any(|name| name.handle || unruled && name.there);
@@ -472,13 +488,16 @@ impl Core {
             let given = read_string(&*caller.window, addr)?;
             let directory = path.dirfd.map(|at| fd_of(args, at)).filter(|fd| *fd != libc::AT_FDCWD);
             let base = match directory {
+                _ if given.starts_with(b"/") && caller.explicit => Base::There(Vec::new()),
                 _ if given.starts_with(b"/") => Base::Here(Vec::new()),
                 Some(fd) => match self.placeholders.find(caller.tid, caller.process.tgid, fd) {
                     Some(handle) => Base::Handle(handle),
+                    None if caller.explicit => return None,
                     None => Base::Here(names::directory_of(caller.tid, fd)?),
                 },
                 None => match caller.process.there.borrow().clone() {
                     Some(there) => Base::There(there),
+                    None if caller.explicit => Base::There(b"/".to_vec()),
                     None => Base::Here(names::working_directory(caller.tid).unwrap_or_default()),
                 },
             };
@@ -489,6 +508,8 @@ impl Core {
                     let path = names::join(&directory, &given);
                     (names::resolve(&names::root_of(caller.tid), &path, itself), false)
                 }
+                // What `..` leads to is the sentry's knowledge; only rules want it sooner.
+                Base::There(directory) if caller.explicit => (names::join(&directory, &given), false),
                 Base::There(directory) => (names::normal(&names::join(&directory, &given)), false),
                 // The sentry's /proc leads to the directory, whatever its name has become.
                 Base::Handle(handle) => {

@@ -4,7 +4,7 @@
 //! meanwhile interrupt the call there, and their handlers run when it has its result, just as in the kernel.
 
 use rsc_proto::table::marshal::{self, Gathered};
-use rsc_proto::table::nr;
+use rsc_proto::table::{Kind, Scalar, lookup, nr};
 use rsc_proto::v1::{
     BrokerAnswer, BrokerCall, BrokerDone, BrokerHere, BrokerInterrupt, BrokerNames, BrokerRan, broker_answer, to_broker,
 };
@@ -126,6 +126,9 @@ fn exchange(
         Some(broker_answer::What::Done(done)) => Ok(take(args, &out, done, brought)),
         Some(broker_answer::What::Here(answer)) => {
             brought.into_iter().for_each(local::close);
+            if link.is_explicit() && !answer.tell && !is_about_placeholders(number, args) {
+                return Ok(refusal(number));
+            }
             here(link, number, args, answer, mask)
         }
         Some(broker_answer::What::Map(_)) => {
@@ -177,10 +180,7 @@ fn take(args: &[u64; 6], allowed: &marshal::OutRanges, done: BrokerDone, brought
         }
     }
     if done.signal > 0 {
-        raw::program(
-            nr::TGKILL,
-            &[local::getpid() as u64, local::gettid() as u64, done.signal as u64, 0, 0, 0],
-        );
+        raw::program(nr::TGKILL, &[local::getpid() as u64, local::gettid() as u64, done.signal as u64, 0, 0, 0]);
     }
     match (done.descriptor, brought) {
         (false, None) => done.result,
@@ -209,6 +209,42 @@ fn take(args: &[u64; 6], allowed: &marshal::OutRanges, done: BrokerDone, brought
             i64::from(fd)
         }
     }
+}
+
+/// A call that must be carried out there, by whoever asks for it; its result, or minus an error number: `EBADF` where a descriptor is
+/// this machine's, `ENOSYS` where the call always is.
+pub fn there(terms: &'static Terms, number: u32, args: [u64; 6]) -> i64 {
+    let result = ask(terms, number, args);
+    if result >= 0 {
+        let made = result as i32;
+        match number {
+            nr::CLOSE => fds::set(args[0] as i32, State::Unknown),
+            nr::DUP | nr::DUP2 | nr::DUP3 => fds::set(made, State::Remote),
+            nr::FCNTL if matches!(args[1] as i32, libc::F_DUPFD | libc::F_DUPFD_CLOEXEC) => {
+                fds::set(made, State::Remote);
+            }
+            _ => {}
+        }
+    }
+    result
+}
+
+fn descriptors(number: u32) -> impl Iterator<Item = usize> {
+    let args = lookup(number).map_or(&[][..], |call| call.args);
+    let is_descriptor = |kind: Kind| matches!(kind, Kind::Value(Scalar::Fd | Scalar::Dirfd));
+    args.iter().enumerate().filter(move |(_, arg)| is_descriptor(arg.kind)).map(|(at, _)| at)
+}
+
+/// Calls of this machine's that are about the numbers of remote descriptors, or wait for them.
+fn is_about_placeholders(number: u32, args: &[u64; 6]) -> bool {
+    let waits = [nr::POLL, nr::PPOLL, nr::SELECT, nr::PSELECT6, nr::EPOLL_CTL];
+    let remote = |at: usize| args.get(at).is_some_and(|fd| fds::get(*fd as i32) == State::Remote);
+    waits.contains(&number) || descriptors(number).any(remote)
+}
+
+fn refusal(number: u32) -> i64 {
+    let errno = if descriptors(number).next().is_some() { libc::EBADF } else { libc::ENOSYS };
+    -i64::from(errno)
 }
 
 /// The descriptor that a call has made.

@@ -60,6 +60,11 @@ impl Link {
         std::ptr::eq(self.terms, terms)
     }
 
+    /// Whether what is asked for is to be carried out there or not at all.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.terms.settings().explicit
+    }
+
     /// Whether it belongs to this process: a fork has its parent's.
     pub(crate) fn is_ours(&self) -> bool {
         self.pid == local::getpid()

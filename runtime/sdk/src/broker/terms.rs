@@ -8,6 +8,7 @@ use rsc_proto::v1::BrokerSettings;
 
 use super::ask;
 use super::link::Broken;
+use crate::Error;
 use crate::sys::local;
 
 /// Calls below this are known.
@@ -27,19 +28,19 @@ pub struct Terms {
 static ALL: Mutex<Vec<&'static Terms>> = Mutex::new(Vec::new());
 
 impl Terms {
-    /// The terms for these settings, with the broker at this socket. `None`: too many different ones.
-    pub fn of(socket: &CStr, settings: BrokerSettings) -> Option<&'static Terms> {
+    /// The terms for these settings, with the broker at this socket.
+    pub fn of(socket: &CStr, settings: BrokerSettings) -> Result<&'static Terms, Error> {
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = all.iter().find(|terms| terms.socket.as_c_str() == socket && terms.settings == settings) {
-            return Some(known);
+            return Ok(known);
         }
         if all.len() >= TERMS_MAX {
-            return None;
+            return Err(Error::TooMany);
         }
         let terms = Terms { socket: socket.to_owned(), settings, concerned: Default::default() };
         let terms: &'static Terms = Box::leak(Box::new(terms));
         all.push(terms);
-        Some(terms)
+        Ok(terms)
     }
 
     /// The broker's socket.
@@ -53,11 +54,12 @@ impl Terms {
     }
 
     /// Opens this thread's connection, unless there is one. Without a broker one is started.
-    pub fn open(&'static self) -> Result<(), Broken> {
-        match ask::open(self) {
+    pub fn open(&'static self) -> Result<(), Error> {
+        let opened = match ask::open(self) {
             Err(Broken::Lost) if local::start_broker() => ask::open(self),
             opened => opened,
-        }
+        };
+        opened.map_err(|broken| Error::of(broken, &self.socket))
     }
 
     /// Takes over which calls the broker wants to hear of.

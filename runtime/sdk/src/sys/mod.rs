@@ -3,5 +3,6 @@
 pub mod local;
 pub mod memory;
 pub mod raw;
+pub mod shared;
 pub(crate) mod signals;
 pub(crate) mod slot;

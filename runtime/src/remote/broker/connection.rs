@@ -96,13 +96,19 @@ async fn welcome(
             .await
             .map(|()| None);
     }
-    let seat = match broker.seat(&hello.settings.unwrap_or_default()).await {
+    let settings = hello.settings.unwrap_or_default();
+    let rules = match broker.rules(&settings) {
+        Ok(rules) => rules,
+        Err(why) => return messages.send(&refused(why.to_string()), None).await.map(|()| None),
+    };
+    let concerned = rules.concerned().words().to_vec();
+    let seat = match broker.seat(&settings).await {
         Ok(seat) => seat,
         Err(why) => return messages.send(&refused(why), None).await.map(|()| None),
     };
     let window = Rc::new(Shipped { pid, segments: RefCell::default(), written: RefCell::default() });
-    let caller = Rc::new(Caller::new(hello.tid, seat.enter(pid), Rc::clone(&window) as Rc<dyn Window>));
-    let concerned = seat.core.concerned().words().to_vec();
+    let caller = Caller::new(hello.tid, seat.enter(pid, hello.tid), Rc::clone(&window) as Rc<dyn Window>);
+    let caller = Rc::new(caller.with_rules(rules, settings.explicit));
     let welcome = BrokerWelcome { concerned, pid: std::process::id() as i32, ..BrokerWelcome::default() };
     match messages.send(&welcome, None).await {
         Ok(()) => Ok(Some((seat, caller, window))),

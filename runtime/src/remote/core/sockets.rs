@@ -59,7 +59,7 @@ impl Core {
             executable: &executable,
             access: Access::Write,
         };
-        let decision = self.rules.decide(&subject);
+        let decision = self.rules(caller).decide(&subject);
         match decision.verdict {
             Verdict::Deny(errno) => Done::failed(Errno::from_raw(errno.number())),
             Verdict::Remote => match self.move_socket(caller, fd_of(args, 0)).await {

@@ -6,8 +6,8 @@ use libc::{DIR, c_char, c_int, c_long, dirent};
 use rsc_proto::table::nr;
 
 use super::{errno, finish, real, set_errno};
-use rsc_sdk::broker::fds::{self, State};
 use crate::route::{self, route};
+use rsc_sdk::broker::fds::{self, State};
 
 /// What `opendir` returns for a remote directory.
 struct Stream {

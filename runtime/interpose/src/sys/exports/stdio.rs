@@ -7,8 +7,8 @@ use libc::{FILE, c_char, c_int, c_void, off64_t, size_t, ssize_t};
 use rsc_proto::table::nr;
 
 use super::{finish, real};
-use rsc_sdk::broker::fds::{self, State};
 use crate::route::{self, route};
+use rsc_sdk::broker::fds::{self, State};
 use rsc_sdk::sys::local;
 
 #[repr(C)]
