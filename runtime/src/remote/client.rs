@@ -80,6 +80,9 @@ impl Answered {
     }
 }
 
+/// What is done with the result of a call whose caller is gone.
+type OnOrphan = Box<dyn Fn(u32, i64)>;
+
 struct InFlight {
     reply: oneshot::Sender<Answered>,
     tid: u32,
@@ -100,7 +103,7 @@ struct Inner {
     lost: RefCell<Option<String>>,
     overflow: Notify,
     /// What an answer that nobody waits for any more came to.
-    orphan: RefCell<Option<Box<dyn Fn(u32, i64)>>>,
+    orphan: RefCell<Option<OnOrphan>>,
 }
 
 /// See the module. Clones are the same one.

@@ -35,10 +35,15 @@ impl Core {
             if number == nr::EPOLL_CTL && args[1] == libc::EPOLL_CTL_ADD as u64 && self.is_plain(&handle).await {
                 return Done::failed(Errno::EPERM);
             }
-            self.watch(&handle).await;
-            self.refresh(&handle).await;
+            self.mirror(&handle).await;
         }
         Served::Here(None)
+    }
+
+    /// Has a placeholder show how ready the remote file is, now and from now on.
+    pub async fn mirror(self: &Rc<Self>, handle: &Rc<Handle>) {
+        self.watch(handle).await;
+        self.refresh(handle).await;
     }
 
     async fn is_plain(&self, handle: &Handle) -> bool {
@@ -76,12 +81,12 @@ impl Core {
         }
         self.epoll.set(Some(epoll));
         let core = Rc::clone(self);
-        tokio::task::spawn_local(async move { core.mirror(epoll).await });
+        tokio::task::spawn_local(async move { core.follow(epoll).await });
         Some(epoll)
     }
 
     /// Shows changes as they come.
-    async fn mirror(&self, epoll: i32) {
+    async fn follow(&self, epoll: i32) {
         let room = EVENTS * EVENT as u64;
         let args = [epoll as u64, BUFFER, EVENTS, u64::MAX, 0, 0];
         loop {

@@ -61,6 +61,11 @@ impl Thread {
         let moved = self.again(&regs, nr::DUP3, [fresh as u64, target as u64, cloexec, 0, 0, 0]).await?;
         self.again(&regs, nr::CLOSE, [fresh as u64, 0, 0, 0, 0, 0]).await?;
         // What waited for the old one waits for the new one.
+        if !waits.is_empty()
+            && let Some(handle) = self.core().placeholders.find(self.tid, self.caller.process.tgid, target)
+        {
+            self.core().mirror(&handle).await;
+        }
         let event = regs.rsp.wrapping_sub(256) & !15;
         for wait in waits {
             if self.caller.window.write(event, &wait.event) == wait.event.len() {
