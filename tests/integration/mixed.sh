@@ -15,7 +15,7 @@ serve() {
     mkdir -p srv here
     ${IN:-} env TEST_MARK=$MARK "$SENTRY" serve --export "work=$PWD/srv" "$@" >server 2>sentry.log </dev/null &
     SERVER=$!
-    trap 'kill -TERM $SERVER 2>/dev/null; wait $SERVER || true; eval "${AFTER:-:}"' EXIT
+    trap 'kill -TERM $SERVER 2>/dev/null || true; wait $SERVER || true; eval "${AFTER:-:}"' EXIT
 }
 local_sentry() { serve --unix "$PWD/s" "$@"; soon [ -S s ]; export RSC_SENTRY=unix://$PWD/s; }
 port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }

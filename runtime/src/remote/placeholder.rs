@@ -211,7 +211,7 @@ mod tests {
         let all = Placeholders::new().unwrap();
         let (handle, theirs) = all.make(3).unwrap();
         assert_eq!(events(&theirs), PollFlags::POLLOUT);
-        let mut show = |readable, writable| {
+        let show = |readable, writable| {
             handle.show(Readiness { readable, writable, hung_up: false }, &theirs).unwrap();
             events(&theirs)
         };

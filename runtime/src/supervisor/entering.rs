@@ -75,6 +75,7 @@ struct Newcomer {
 }
 
 impl Entrance {
+    #[allow(clippy::too_many_arguments)] // one user, which has them all apart
     pub(super) fn new(
         engine: Rc<RefCell<Engine>>,
         upstream: Upstream,
