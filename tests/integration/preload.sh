@@ -108,6 +108,23 @@ mixed() {
     has "$(pre cat here/secret/s 2>&1 || true)" 'Permission denied'; has "$(pre touch /there/x 2>&1 || true)" 'Read-only file system'
     eq "$(pre sh -c 'uname -n')" "$(uname -n)"
 }
+# A server that only the sentry's network namespace can reach.
+sockets() {
+    mkdir srv here; echo 'page of the server' >srv/page; local p=18099
+    TEST_MARK=$MARK unshare -n bash -c "ip link set lo up; cd srv; python3 -m http.server $p --bind 127.0.0.1 >/dev/null 2>&1 & exec '$SENTRY' serve --net host --unix '$PWD/s' --export 'work=$PWD/srv'" >sentry.log 2>&1 </dev/null & SERVER=$!
+    export RSC_BROKER=$PWD/b.sock RSC_SENTRY=unix://$PWD/s; rtx broker >broker.log 2>&1 </dev/null & BROKER=$!
+    trap 'kill -TERM $SERVER $BROKER $(marked | sed -n "s/ python3.*//p") 2>/dev/null; wait $SERVER $BROKER || true' EXIT
+    soon [ -S b.sock ]; soon [ -S s ]; soon nsenter -n -t $SERVER bash -c "exec 3<>/dev/tcp/127.0.0.1/$p"
+    printf '[[rule]]\naddress = "127.0.0.1"\nport = %s\naction = "remote"\n' $p >r.toml; export RSC_RULES=$PWD/r.toml
+    eq "$(pre curl -sS http://127.0.0.1:$p/page)" 'page of the server'
+    eq "$(pre bash -c "exec 3<>/dev/tcp/127.0.0.1/$p; printf 'GET /page HTTP/1.0\r\n\r\n' >&3; tail -n 1 <&3")" 'page of the server'
+    eq "$(pre python3 -c "import socket; s = socket.create_connection(('127.0.0.1', $p)); print(s.getpeername()[1])")" $p
+    rc 7 timeout 5 curl -s http://127.0.0.1:$p/page
+    # By name: an address that was not looked up under it is another one.
+    printf '[[rule]]\nhost = "localhost"\nport = %s\naction = "remote"\n' $p >h.toml; export RSC_RULES=$PWD/h.toml
+    rc 7 pre curl -s http://127.0.0.1:$p/page
+    eq "$(pre python3 -c "import socket; print(socket.create_connection(('localhost', $p)).getpeername()[1])")" $p
+}
 on_demand() {
     mkdir srv here; echo d >srv/d; TEST_MARK=$MARK "$SENTRY" serve --export "work=$PWD/srv" --unix "$PWD/s" >sentry.log 2>&1 </dev/null & SERVER=$!
     trap 'kill -TERM $SERVER $(marked | sed -n "s/ rsc-runtime//p") 2>/dev/null; wait $SERVER || true' EXIT
@@ -132,4 +149,4 @@ lost() {
     eq "$(grep -c 'Input/output error' o)" 2; eq "$(tail -n 1 o)" here
 }
 
-step demo demo-tcp calls programs shells python mixed on-demand refusals unseen lost
+step demo demo-tcp calls programs shells python mixed sockets on-demand refusals unseen lost

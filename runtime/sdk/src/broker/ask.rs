@@ -68,7 +68,10 @@ pub fn goes_there(terms: &'static Terms, number: u32, args: [u64; 6]) -> bool {
 pub fn tell_names(terms: &'static Terms, name: String, addresses: Vec<bytes::Bytes>) {
     let mask = signals::block();
     // Without a broker no rule asks for names.
-    let _ = with_link(terms, |link| link.tell(to_broker::What::Names(BrokerNames { name, addresses })));
+    let _ = with_link(terms, |link| {
+        link.tell(to_broker::What::Names(BrokerNames { name, addresses }))?;
+        link.answer(mask, &mut |_, _| Ok(()))
+    });
     signals::restore(mask);
 }
 

@@ -124,7 +124,12 @@ async fn calls(seat: &Seat, caller: &Rc<Caller>, window: &Rc<Shipped>, messages:
         let ToBroker { what } = messages.next().await?;
         match what {
             Some(to_broker::What::Call(call)) => one(seat, caller, window, messages, call).await?,
-            Some(to_broker::What::Names(names)) => remember(seat, &names.name, &names.addresses),
+            Some(to_broker::What::Names(names)) => {
+                remember(seat, &names.name, &names.addresses);
+                // Another thread may use them as soon as the lookup returns.
+                let known = BrokerAnswer { what: Some(broker_answer::What::Done(BrokerDone::default())) };
+                messages.send(&known, None).await?;
+            }
             // It has crossed the answer.
             Some(to_broker::What::Interrupt(_)) => {}
             Some(to_broker::What::Ran(_)) | None => return Err(io::Error::other("a message out of place")),
