@@ -11,22 +11,26 @@ cat >cost.c <<'C'
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1e9 + t.tv_nsec; }
+static double at(clockid_t clock) { struct timespec t; clock_gettime(clock, &t); return t.tv_sec * 1e9 + t.tv_nsec; }
+/* Calls by the thread's own time, which others on the machine do not disturb. */
+#define CALLS CLOCK_THREAD_CPUTIME_ID
 static double best[3] = {1e18, 1e18, 1e18};
-static void take(int at, double began, int n) { double d = (now() - began) / n; if (d < best[at]) best[at] = d; }
+static void take(int what, double time, int n) { if (time / n < best[what]) best[what] = time / n; }
 int main(int argc, char **argv) {
     for (int round = 0; round < 5; round++) {
-        double began = now();
+        double began = at(CALLS);
         for (int i = 0; i < 100000; i++) syscall(SYS_getpid);
-        take(0, began, 100000); began = now();
+        take(0, at(CALLS) - began, 100000);
+        began = at(CALLS);
         for (int i = 0; i < 20000; i++) close(open("/dev/null", O_RDONLY));
-        take(1, began, 20000); began = now();
+        take(1, at(CALLS) - began, 20000);
+        began = at(CLOCK_MONOTONIC);
         for (int i = 0; i < 50; i++) {
             pid_t pid = vfork();
             if (!pid) { execl(argv[1], argv[1], (char *)0); _exit(1); }
             waitpid(pid, 0, 0);
         }
-        take(2, began, 50);
+        take(2, at(CLOCK_MONOTONIC) - began, 50);
     }
     printf("%.1f %.1f %.1f\n", best[0], best[1], best[2] / 1e3);
 }
