@@ -119,7 +119,7 @@ mod tests {
         let mut message = vec![0, 1, 0x81, 0x80, 0, 1, 0, 2, 0, 0, 0, 0];
         message.extend(b"\x03www\x01x\x00\x00\x01\x00\x01");
         message.extend(b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x04\x01a\xc0\x10");
-        message.extend(b"\xc0\x25\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x0a\x01\x02\x03");
+        message.extend(b"\xc0\x23\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x0a\x01\x02\x03");
         let lookups = Lookups::default();
         lookups.answer(&message);
         assert_eq!(lookups.of("10.1.2.3".parse().unwrap()), ["a.x", "www.x"]);
