@@ -47,6 +47,8 @@ pub struct Tracer {
     /// Who is traced: where its stops go.
     threads: RefCell<HashMap<i32, mpsc::UnboundedSender<Stop>>>,
     processes: RefCell<HashMap<i32, Rc<Process>>>,
+    /// Threads between the two stops of a call, where the kernel does not say it.
+    inside: RefCell<HashSet<i32>>,
     /// The working directory there that a process begins with.
     there: Option<Vec<u8>>,
     /// Every thread is let go at its next stop.
@@ -89,6 +91,7 @@ impl Tracer {
             options,
             threads: RefCell::default(),
             processes: RefCell::default(),
+            inside: RefCell::default(),
             there,
             leaving: Cell::new(false),
             ended: RefCell::default(),
@@ -220,13 +223,16 @@ impl Tracer {
             self.enter(tid, tgid, Some(parent));
         }
         let stop = match event {
-            0 if signal == SYSCALL_STOP => match ptrace::call_stop(tid) {
-                Ok(CallStop::Entry { arch }) => Stop::Entry(arch),
-                Ok(CallStop::Exit) => Stop::Exit,
-                Ok(CallStop::None) => Stop::Other,
-                // Killed: its end will be told.
-                Err(ptrace::Gone) => return,
-            },
+            0 if signal == SYSCALL_STOP => {
+                let told = ptrace::call_stop(tid).and_then(|told| told.map_or_else(|| self.by_turns(tid), Ok));
+                match told {
+                    Ok(CallStop::Entry { arch }) => Stop::Entry(arch),
+                    Ok(CallStop::Exit) => Stop::Exit,
+                    Ok(CallStop::None) => Stop::Other,
+                    // Killed: its end will be told.
+                    Err(ptrace::Gone) => return,
+                }
+            }
             0 => Stop::Signal(signal),
             libc::PTRACE_EVENT_EXEC => {
                 let former = ptrace::event_message(tid).map_or(tid, |tid| tid as i32);
@@ -246,6 +252,21 @@ impl Tracer {
             // One whose thread is on its way out needs nothing.
             let _ = stops.send(stop);
         }
+    }
+
+    /// Where in a call a thread has stopped, by what the stop before was: for kernels that cannot say it (User-Mode Linux).
+    fn by_turns(&self, tid: i32) -> Result<CallStop, ptrace::Gone> {
+        let mut inside = self.inside.borrow_mut();
+        if inside.remove(&tid) {
+            return Ok(CallStop::Exit);
+        }
+        let regs = ptrace::registers(tid)?;
+        // What the kernel writes there before a call. Else it was attached to within one.
+        if regs.rax as i64 != -i64::from(libc::ENOSYS) {
+            return Ok(CallStop::Exit);
+        }
+        inside.insert(tid);
+        Ok(CallStop::Entry { arch: thread::AUDIT_ARCH_X86_64 })
     }
 
     fn enter(self: &Rc<Self>, tid: i32, tgid: i32, parent: Option<i32>) {
@@ -289,6 +310,7 @@ impl Tracer {
     /// A thread is not traced any more.
     fn forget(&self, tid: i32, status: i32) {
         // Its future ends with its channel.
+        self.inside.borrow_mut().remove(&tid);
         self.threads.borrow_mut().remove(&tid);
         self.core.client().ended(tid, status);
         if threads_of(tid).is_err() {

@@ -89,20 +89,24 @@ pub enum CallStop {
     None,
 }
 
-/// Says where. Linux 5.3.
-pub fn call_stop(tid: i32) -> Result<CallStop, Gone> {
+/// Says where. Linux 5.3; `None`: this kernel cannot tell.
+pub fn call_stop(tid: i32) -> Result<Option<CallStop>, Gone> {
     const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
     let mut info = [0u8; 88];
     let (size, data) = (info.len(), info.as_mut_ptr());
     // SAFETY: the kernel writes at most `size` bytes.
     let value = unsafe { libc::ptrace(GET_SYSCALL_INFO, tid, size, data) };
-    check(value).map_err(|errno| gone(GET_SYSCALL_INFO, tid, errno))?;
+    match check(value) {
+        Ok(_) => {}
+        Err(Errno::EIO) => return Ok(None),
+        Err(errno) => return Err(gone(GET_SYSCALL_INFO, tid, errno)),
+    }
     let [op, _, _, _, a, b, c, d, ..] = info;
-    Ok(match op {
+    Ok(Some(match op {
         1 => CallStop::Entry { arch: u32::from_ne_bytes([a, b, c, d]) },
         2 => CallStop::Exit,
         _ => CallStop::None,
-    })
+    }))
 }
 
 /// Resumes a stopped tracee, with a signal if `signal` is not 0.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 
 /// The architecture whose calls the table describes. linux/audit.h.
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+pub(super) const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 /// x32 calls, which are others.
 const X32: u64 = 0x4000_0000;
 /// What the ABI keeps below the stack's end for the function that runs.
