@@ -13,9 +13,10 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, recv, send, socket,
-    socketpair,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockname, getsockopt,
+    listen, recv, send, socket, socketpair,
 };
 use nix::sys::stat::{Mode, fstat};
 use tokio::io::unix::AsyncFd;
@@ -99,28 +100,56 @@ impl Handle {
 #[derive(Debug)]
 pub struct Placeholders {
     by_inode: RefCell<HashMap<u64, Rc<Handle>>>,
-    listener: OwnedFd,
-    /// The listener's name, for connect(2).
-    name: UnixAddr,
+    /// By an abstract name, for processes in this network namespace; and by a path, for all others.
+    listeners: [Listener; 2],
     _place: OwnedFd,
+}
+
+/// Where sockets of processes become placeholders: what is accepted is this side's end.
+#[derive(Debug)]
+struct Listener {
+    socket: OwnedFd,
+    name: UnixAddr,
+}
+
+impl Listener {
+    fn new(address: &UnixAddr) -> nix::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        bind(socket.as_raw_fd(), address)?;
+        listen(&socket, Backlog::new(16)?)?;
+        let name = getsockname(socket.as_raw_fd())?;
+        Ok(Listener { socket, name })
+    }
+
+    /// Connects a process's fresh socket; our end.
+    fn join(&self, theirs: &OwnedFd) -> nix::Result<OwnedFd> {
+        connect(theirs.as_raw_fd(), &self.name)?;
+        loop {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let ours = adopt(accept4(self.socket.as_raw_fd(), flags)?);
+            // Anybody may find the name; only this process has just connected.
+            if getsockopt(&ours, PeerCredentials)?.pid() == std::process::id() as i32 {
+                return Ok(ours);
+            }
+        }
+    }
 }
 
 impl Placeholders {
     /// None yet.
     pub fn new() -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let path: PathBuf = std::env::temp_dir().join(format!(".rsc-{:016x}", u64::from_ne_bytes(random)));
-        bind(listener.as_raw_fd(), &UnixAddr::new(&path)?)?;
+        let here = Listener::new(&UnixAddr::new_unnamed())?;
+        let mut elsewhere = Listener::new(&UnixAddr::new(&path)?)?;
         let place = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
         // Nobody else is to find it.
         std::fs::remove_file(&path)?;
         let place = place?;
-        listen(&listener, Backlog::new(16)?)?;
-        let name = UnixAddr::new(format!("/proc/self/fd/{}", place.as_raw_fd()).as_str())?;
-        Ok(Placeholders { by_inode: RefCell::default(), listener, name, _place: place })
+        elsewhere.name = UnixAddr::new(format!("/proc/self/fd/{}", place.as_raw_fd()).as_str())?;
+        Ok(Placeholders { by_inode: RefCell::default(), listeners: [here, elsewhere], _place: place })
     }
 
     /// Whether there are none, so that no descriptor can be one.
@@ -140,8 +169,8 @@ impl Placeholders {
 
     /// Makes a fresh unix socket of a process, of which `theirs` is a copy, the placeholder of a remote descriptor.
     pub fn take(&self, theirs: &OwnedFd, number: i32) -> nix::Result<Rc<Handle>> {
-        connect(theirs.as_raw_fd(), &self.name)?;
-        let ours = adopt(accept4(self.listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?);
+        let [here, elsewhere] = &self.listeners;
+        let ours = here.join(theirs).or_else(|_| elsewhere.join(theirs))?;
         self.enter(theirs, ours, number)
     }
 
