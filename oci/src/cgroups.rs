@@ -4,6 +4,7 @@
 mod freezer;
 mod limits;
 mod stats;
+mod unit;
 
 pub use freezer::{freeze, is_frozen, thaw};
 pub use stats::{OomSource, oom_source, stats};

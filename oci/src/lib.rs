@@ -19,6 +19,7 @@ pub mod shim;
 pub mod signal;
 pub mod state;
 mod sys;
+pub mod systemd;
 
 pub use annotations::{Annotations, Loss, Placement, Platform};
 pub use bundle::{Bundle, BundleError, Permissions, RootSource};

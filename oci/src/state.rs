@@ -20,6 +20,7 @@ use crate::cgroups::{Beside, Leaf, is_frozen};
 use crate::id::ContainerId;
 use crate::json::one_line;
 use crate::process::ProcessId;
+use crate::systemd::Unit;
 
 /// A state.json is never larger; what it holds comes from config.json, which is bounded too.
 const MAX_STATE: u64 = 16 << 20;
@@ -131,6 +132,9 @@ pub struct Record {
     /// Its own folder in each hierarchy, made for it or not.
     #[serde(default)]
     pub leaves: Vec<Leaf>,
+    /// The scope that systemd has made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// The cgroups of its supervisor, private sentry and gofers.
     #[serde(default)]
     pub beside: Beside,
@@ -419,6 +423,7 @@ mod tests {
             namespaces: BTreeMap::new(),
             cgroups: Vec::new(),
             leaves: Vec::new(),
+            unit: None,
             beside: Beside::default(),
             joins_pids: false,
             hooks: None,

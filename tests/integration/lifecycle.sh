@@ -337,7 +337,43 @@ events_oom() {
     soon grep -q '"oom"' o; down it-v3; wait
 }
 checkpoint_refused() { up it-c1; says 1 'not supported' rt checkpoint --image-path x it-c1; says 1 'not supported' rt restore --bundle b it-c9; eq "$(status_of it-c1)" running; down it-c1; }
-systemd_refused() { [ -d /run/systemd/system ] || says 1 'systemd' rt --systemd-cgroup run -b b it-s1; }
+systemd_refused() { [ -d /run/systemd/system ] || says 1 'systemd support for managing cgroups is not available' rt --systemd-cgroup run -b b it-s1; }
+# with_systemd STEP: it seems to run, and what stands in for it writes into the file `said` what it is asked.
+with_systemd() {
+    "$HERE/systemd" "$PWD/bus" "$PWD/said" & trap "kill $!" EXIT; soon [ -S bus ]
+    DBUS_SYSTEM_BUS_ADDRESS=unix:path=$PWD/bus unshare -m --propagation private bash -euc "mount -t tmpfs t /run; mkdir -p /run/systemd/system; $1"
+}
+# asked MEMBER TEXT...: what it was asked last by that name.
+asked() { local last t; last=$(grep "^\[\"$1\"" said | tail -n 1); shift; for t; do has "$last" "$t"; done; }
+scope_of() { local c; while IFS=: read -r _ c d; do case $c in ''|*hugetlb*|*perf*|*net*|*rdma*|*misc*) ;; *) eq "$d" "$2" ;; esac; done <"/proc/$1/cgroup"; }
+systemd_scope() { with_systemd scope_steps; }
+scope_steps() {
+    local name=it-$MARK-s2 pid where
+    bundle b --root "$PWD/rootfs" --cgroup "rsctest-a.slice:it:$MARK-s2" --annotation "org.systemd.property.CollectMode='inactive-or-failed'" \
+        --set /linux/resources '{"memory": {"limit": 67108864}, "pids": {"limit": 55}, "cpu": {"shares": 512, "quota": 50000, "period": 100000}}' -- sleep 1000
+    rt --systemd-cgroup create -b b it-s2 </dev/null >/dev/null 2>&1; pid=$(field it-s2 pid); where=/rsctest.slice/rsctest-a.slice/$name.scope
+    asked StartTransientUnit "$name.scope\", \"replace\"" '["Slice", "rsctest-a.slice"]' "[\"PIDs\", [$pid]]" '["Delegate", 1]' '["DefaultDependencies", 0]' \
+        '["MemoryAccounting", 1]' '["CollectMode", "inactive-or-failed"]'
+    asked SetUnitProperties "$name.scope" 67108864 '["TasksMax", 55]' '["CPUQuotaPerSecUSec", 500000]' '["CPUQuotaPeriodUSec", 100000]'
+    scope_of "$pid" "$where"; rt start it-s2
+    rt exec -d --pid-file p it-s2 sleep 500 </dev/null >/dev/null 2>&1; scope_of "$(cat p)" "$where"
+    eq "$(cat /sys/fs/cgroup/{memory,}"$where"/memory.{limit_in_bytes,max} 2>/dev/null)" 67108864
+    rt --systemd-cgroup update --memory 128m --cpuset-cpus 0 it-s2; asked SetUnitProperties 134217728 '["AllowedCPUs", [1]]'
+    eq "$(cat /sys/fs/cgroup/{memory,}"$where"/memory.{limit_in_bytes,max} 2>/dev/null)" 134217728
+    rt pause it-s2; eq "$(status_of it-s2)" paused; rt resume it-s2; rt events --stats it-s2 | grep -q '"current":2' || fail 'two processes'
+    # Later commands know it without the flag.
+    rt delete -f it-s2; asked StopUnit "$name.scope"; asked ResetFailedUnit "$name.scope"; [ -z "$(find /sys/fs/cgroup -name "$name.scope")" ]
+    bundle b --root "$PWD/rootfs" -- true; rc 0 rt --systemd-cgroup run -b b "it-$MARK-s3"; asked StartTransientUnit "rsc-it-$MARK-s3.scope" '["Slice", "system.slice"]'
+}
+systemd_errors() { with_systemd scope_errors; }
+scope_errors() { # nothing is left, and no unit of another's is stopped
+    bundle b --root "$PWD/rootfs" --cgroup /a/b -- true; says 1 'to be of format "slice:prefix:name"' rt --systemd-cgroup run -b b it-s4
+    bundle b --root "$PWD/rootfs" --cgroup "a--b.slice:it:x" -- true; says 1 'a--b.slice' rt --systemd-cgroup run -b b it-s4
+    bundle b --root "$PWD/rootfs" --cgroup ":exists:x" -- true; says 1 'UnitExists' rt --systemd-cgroup run -b b it-s4; asked ResetFailedUnit exists-x.scope
+    bundle b --root "$PWD/rootfs" --cgroup ":fails:x" -- true; says 1 'got `failed`' rt --systemd-cgroup run -b b it-s4; ! grep StopUnit said
+    bundle b --root "$PWD/rootfs" --annotation org.systemd.property.Some=nonsense -- true; says 1 'org.systemd.property.Some' rt --systemd-cgroup run -b b it-s4
+    job true; DBUS_SYSTEM_BUS_ADDRESS=unix:path=/none/such says 1 /none/such rt --systemd-cgroup run -b b it-s4; eq "$(rt list -q)" ''
+}
 spec_rootless() { rt spec --rootless; python3 -c 'import json; c=json.load(open("config.json")); assert {"type":"user"} in c["linux"]["namespaces"] and c["linux"]["uidMappings"]'; mkdir d; rt spec --bundle d; [ -s d/config.json ]; says 1 '' rt spec --bundle none; }
 
 step exec-codes exec-output exec-input exec-many exec-shares exec-flags exec-process exec-detached exec-end-of-output exec-background \
@@ -347,4 +383,4 @@ only_rsc hooks-that-fail-words
 only_rsc exec-namespaces exec-unprivileged-fds
 step ps-json ps-table ps-stopped pause-resume pause-often pause-delete pause-kill pause-nobody kill-all kill-errors update-flags update-resources \
     update-errors limits-of-config limits-hold events-stats events-interval spec-rootless
-only_rsc pause-exec limits-huge limits-refused events-oom checkpoint-refused systemd-refused
+only_rsc pause-exec limits-huge limits-refused events-oom checkpoint-refused systemd-refused systemd-scope systemd-errors

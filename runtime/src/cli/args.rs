@@ -52,7 +52,7 @@ pub struct Global {
     /// Write more messages
     #[arg(long, global = true)]
     pub debug: bool,
-    /// Use systemd for cgroups (not supported)
+    /// Have systemd make the cgroup, as a scope; linux.cgroupsPath is then SLICE:PREFIX:NAME
     #[arg(long, global = true)]
     pub systemd_cgroup: bool,
     /// Accepted as runc's: true, false or auto

@@ -76,12 +76,10 @@ pub fn main(argv: Vec<OsString>) -> u8 {
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<u8, LifecycleError> {
-    if context.global.systemd_cgroup {
-        return Err(unsupported(if Path::new("/run/systemd/system").is_dir() {
-            "--systemd-cgroup is not supported; leave it out: cgroups are made in the file system"
-        } else {
-            "systemd cgroup flag passed, but systemd does not run on this machine; leave --systemd-cgroup out"
-        }));
+    if context.global.systemd_cgroup && !rsc_oci::systemd::is_running() {
+        return Err(unsupported(
+            "systemd cgroup flag passed, but systemd support for managing cgroups is not available",
+        ));
     }
     let store = &context.store;
     let done = |()| 0;

@@ -12,6 +12,7 @@ use rsc_oci::cgroups::{Beside, Cgroups, Hierarchies};
 use rsc_oci::publish::Publication;
 use rsc_oci::spec::Process;
 use rsc_oci::state::{Locked, write_atomically};
+use rsc_oci::systemd::Plan;
 use rsc_oci::{Bundle, Permissions, ProcessId, Record, RootSource, Stage, hooks};
 
 use super::control::{self, Channel, FromSupervisor};
@@ -98,6 +99,7 @@ fn first_record(context: &Context, options: &CreateOptions, bundle: &Bundle) -> 
         namespaces: BTreeMap::new(),
         cgroups: Vec::new(),
         leaves: Vec::new(),
+        unit: None,
         beside: Beside::default(),
         joins_pids: false,
         hooks: bundle.spec.hooks().clone(),
@@ -120,7 +122,11 @@ fn make(
     let turn = Turn::wait(&joined)?;
     let Around { shared, host, publish } = neighbours(context, bundle, &joined, locked, record)?;
     let turn = turn.still_needed(shared.len());
-    let cgroups = make_cgroups(context, bundle, locked, record)?;
+    let plan = scope(context, bundle, record)?;
+    let cgroups = match &plan {
+        None => Some(make_cgroups(context, bundle, locked, record)?),
+        Some(_) => None,
+    };
     let (mut stdio, master) = stdio(options, bundle, terminal)?;
     stdio.extend(passed.into_descriptors());
     let listener = control::listen_in(locked.dir())
@@ -128,7 +134,12 @@ fn make(
     let jail = jail::spawn(&jail_config(bundle)).map_err(|error| LifecycleError::Supervisor(error.to_string()))?;
     record.init = ProcessId::of(jail.pid);
     locked.save(record)?;
-    cgroups.join(jail.pid)?;
+    match (cgroups, plan) {
+        (Some(cgroups), _) => cgroups.join(jail.pid)?,
+        // A scope can't be made without a process in it.
+        (None, Some(plan)) => join_scope(plan, bundle, locked, record, jail.pid)?,
+        (None, None) => {}
+    }
     adjust_oom_score(bundle.spec.process().as_ref(), jail.pid)?;
     sysctl::apply(&bundle.spec, jail.pid)?;
     hooks::run(record, hooks::Moment::CreateRuntime)?;
@@ -250,6 +261,47 @@ fn make_cgroups(
         cgroups.limit(resources)?;
     }
     Ok(cgroups)
+}
+
+/// The scope that systemd is to make, if it is to.
+fn scope(context: &Context, bundle: &Bundle, record: &Record) -> Result<Option<Plan>, LifecycleError> {
+    if !context.global.systemd_cgroup {
+        return Ok(None);
+    }
+    let path = bundle.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone()).unwrap_or_default();
+    let user = context.global.is_rootless();
+    Ok(Some(Plan::new(&path.to_string_lossy(), record.id.as_str(), &record.annotations, user)?))
+}
+
+/// Has systemd make a scope with init in it. Where it is in the record, deleting the container ends it; before that, init's end does.
+fn join_scope(
+    plan: Plan,
+    bundle: &Bundle,
+    locked: &Locked,
+    record: &mut Record,
+    init: i32,
+) -> Result<(), LifecycleError> {
+    let hierarchies = Hierarchies::detect();
+    let unified = hierarchies.is_unified();
+    let (unit, path) = plan.start(init, unified)?;
+    record.unit = Some(unit.clone());
+    locked.save(record)?;
+    let mut noted = Ok(());
+    let adopted = Cgroups::adopt(&hierarchies, &path, &mut |dirs| {
+        record.cgroups = dirs.to_vec();
+        noted = locked.save(record);
+    });
+    noted?;
+    let cgroups = adopted?;
+    record.cgroups = cgroups.made().to_vec();
+    record.leaves = cgroups.leaves().to_vec();
+    locked.save(record)?;
+    cgroups.join(init)?;
+    if let Some(resources) = bundle.spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()) {
+        unit.limit(resources, unified)?;
+        cgroups.limit(resources)?;
+    }
+    Ok(())
 }
 
 /// The workload's 0, 1 and 2, and the terminal's master if the caller has to serve it.

@@ -74,6 +74,9 @@ pub fn destroy(locked: Locked, record: &Record) -> Result<(), LifecycleError> {
         }
     }
     record.beside.remove()?;
+    if let Some(unit) = &record.unit {
+        unit.stop()?;
+    }
     cgroups::remove(&record.cgroups)?;
     locked.remove()?;
     if let Err(error) = hooks::run(record, hooks::Moment::Poststop) {

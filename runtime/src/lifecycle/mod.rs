@@ -31,6 +31,7 @@ use rsc_oci::hooks::HookError;
 use rsc_oci::id::IdError;
 use rsc_oci::signal::UnknownSignal;
 use rsc_oci::state::StateError;
+use rsc_oci::systemd::SystemdError;
 use rsc_oci::{BundleError, ContainerId, Status};
 
 use crate::cli::config::{ConfigError, HostConfig};
@@ -59,6 +60,9 @@ pub enum LifecycleError {
     /// The cgroup.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// systemd.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     /// A hook.
     #[error(transparent)]
     Hook(#[from] HookError),

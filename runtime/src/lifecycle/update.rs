@@ -100,6 +100,9 @@ pub fn update(store: &Store, id: &str, resources: &LinuxResources) -> Result<(),
     let Some(record) = locked.load()?.filter(|record| lives.contains(&record.status())) else {
         return Err(LifecycleError::NotRunning);
     };
+    if let Some(unit) = &record.unit {
+        unit.limit(resources, record.leaves.iter().all(|leaf| leaf.unified))?;
+    }
     Ok(Cgroups::existing(&record.leaves).limit(resources)?)
 }
 
