@@ -1,5 +1,7 @@
 //! Which server, and how it is asked.
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rsc_proto::v1::BrokerSettings;
@@ -12,6 +14,7 @@ use crate::{Error, Server};
 #[derive(Clone, Debug)]
 pub struct Config {
     settings: BrokerSettings,
+    broker: Option<CString>,
 }
 
 impl Default for Config {
@@ -28,12 +31,12 @@ impl Config {
     /// What `RSC_SENTRY`, `RSC_EXPORT`, `RSC_CWD`, `RSC_TOKEN_FILE`, `RSC_TLS_CA`, `RSC_TLS_CERT` and `RSC_TLS_KEY` say, and for
     /// regions `RSC_RULES` and `RSC_SYSCALLS`.
     pub fn from_environment() -> Self {
-        Config { settings: environment::settings() }
+        Config { settings: environment::settings(), broker: None }
     }
 
     /// A server, whatever the environment says: `tcp://HOST:PORT`, `vsock://CID:PORT`, `unix:///PATH`.
     pub fn new(sentry: &str) -> Self {
-        Config { settings: BrokerSettings { sentry: sentry.to_owned(), ..BrokerSettings::default() } }
+        Config { settings: BrokerSettings { sentry: sentry.to_owned(), ..BrokerSettings::default() }, broker: None }
     }
 
     /// Which of the server's exports is the root. Without: its only one.
@@ -79,6 +82,12 @@ impl Config {
         self
     }
 
+    /// The socket of the broker that calls are asked of. Without, and for regions: `RSC_BROKER`, or the user's own.
+    pub fn broker(mut self, path: impl AsRef<Path>) -> Self {
+        self.broker = CString::new(path.as_ref().as_os_str().as_bytes()).ok();
+        self
+    }
+
     /// Connects the calling thread; other threads follow with their first call. The user's broker is started if it is not there.
     pub fn connect(self) -> Result<Server, Error> {
         if self.settings.sentry.is_empty() {
@@ -86,7 +95,7 @@ impl Config {
         }
         let explicit =
             BrokerSettings { rules: String::new(), syscalls: String::new(), explicit: true, ..self.settings.clone() };
-        let terms = Terms::of(&environment::socket(), explicit)?;
+        let terms = Terms::of(&self.broker.unwrap_or_else(environment::socket), explicit)?;
         terms.open()?;
         Ok(Server::new(terms, self.settings))
     }

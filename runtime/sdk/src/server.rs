@@ -36,6 +36,12 @@ impl Server {
         Server { terms, settings }
     }
 
+    /// What the broker is told with its calls.
+    #[doc(hidden)]
+    pub fn terms(&self) -> &'static Terms {
+        self.terms
+    }
+
     pub(crate) fn settings(&self) -> &BrokerSettings {
         &self.settings
     }
