@@ -1,5 +1,5 @@
 //! The kernels that conformance programs run under: this machine's own, runc's container of it as the control, and rsc's in each
-//! combination of platform, placement and place of the root.
+//! combination of platform, placement and place of the root; and rsc's without a container, in the context of a sentry.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,8 @@ pub enum Subject {
     Control,
     /// By rsc-runtime.
     Rsc(Platform, Placement, RootPlace),
+    /// By its `remote --all`.
+    Remote(Platform, Placement),
 }
 
 impl Subject {
@@ -62,8 +64,24 @@ impl Subject {
                 }
             }
         }
+        all.extend([
+            Self::Remote(Platform::Ptrace, Placement::Strict),
+            Self::Remote(Platform::Seccomp, Placement::Auto),
+        ]);
         all
     }
+
+    /// Whether it takes a sentry that exports the root.
+    #[must_use]
+    pub fn needs_export(self) -> bool {
+        matches!(self, Self::Rsc(_, _, RootPlace::Export) | Self::Remote(..))
+    }
+}
+
+fn names(platform: Platform, placement: Placement) -> (&'static str, &'static str) {
+    let platform = if platform == Platform::Ptrace { "ptrace" } else { "seccomp" };
+    let placement = if placement == Placement::Strict { "strict" } else { "auto" };
+    (platform, placement)
 }
 
 impl fmt::Display for Subject {
@@ -72,10 +90,13 @@ impl fmt::Display for Subject {
             Self::Native => f.write_str("native"),
             Self::Control => f.write_str("control"),
             Self::Rsc(platform, placement, root) => {
-                let platform = if *platform == Platform::Ptrace { "ptrace" } else { "seccomp" };
-                let placement = if *placement == Placement::Strict { "strict" } else { "auto" };
+                let (platform, placement) = names(*platform, *placement);
                 let root = if *root == RootPlace::Bundle { "bundle" } else { "export" };
                 write!(f, "{platform}-{placement}-{root}")
+            }
+            Self::Remote(platform, placement) => {
+                let (platform, placement) = names(*platform, *placement);
+                write!(f, "remote-{platform}-{placement}")
             }
         }
     }
@@ -109,17 +130,17 @@ pub fn fresh_id() -> String {
 /// # Errors
 /// The bundle cannot be written, or the runtime is not there.
 pub fn run_under(subject: Subject, site: &Site, args: &[&str]) -> Result<Output> {
-    let Subject::Rsc(platform, placement, root) = subject else {
-        if subject == Subject::Native {
-            return natively(site, args);
+    let (platform, placement, root) = match subject {
+        Subject::Rsc(platform, placement, root) => (platform, placement, root),
+        Subject::Native => return natively(site, args),
+        Subject::Control => {
+            return with_runtime(site, &Bundle::new(&site.work.join(fresh_id()), &site.root, args), &[]);
         }
-        return with_runtime(site, &Bundle::new(&site.work.join(fresh_id()), &site.root, args), &[]);
+        Subject::Remote(platform, placement) => return remotely(site, platform, placement, args),
     };
     let id = fresh_id();
-    let mut flags = vec![
-        format!("--platform={}", if platform == Platform::Ptrace { "ptrace" } else { "seccomp" }),
-        format!("--placement={}", if placement == Placement::Strict { "strict" } else { "auto" }),
-    ];
+    let (how, which) = names(platform, placement);
+    let mut flags = vec![format!("--platform={how}"), format!("--placement={which}")];
     let dir = site.work.join(id);
     let bundle = match root {
         RootPlace::Bundle => Bundle::new(&dir, &site.root, args),
@@ -131,6 +152,24 @@ pub fn run_under(subject: Subject, site: &Site, args: &[&str]) -> Result<Output>
         }
     };
     with_runtime(site, &bundle, &flags)
+}
+
+/// Without a container. The sentry has the host name and the capabilities of one.
+fn remotely(site: &Site, platform: Platform, placement: Placement, args: &[&str]) -> Result<Output> {
+    let Some(sentry) = &site.sentry else { bail!("no sentry with an export was started") };
+    let (platform, placement) = names(platform, placement);
+    // The limits of a container, too.
+    let mut c = Command::new("prlimit");
+    c.args([
+        "--nofile=1024",
+        "env",
+        "-i",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME=/root",
+    ]);
+    c.arg(&site.runtime).args(["--platform", platform, "--placement", placement]);
+    c.args(["remote", "--all", "--sentry", sentry, "--"]).args(args);
+    run(c.stdin(Stdio::null()), site.limit)
 }
 
 fn with_runtime(site: &Site, bundle: &Bundle, flags: &[String]) -> Result<Output> {

@@ -15,10 +15,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rsc_tests::bundle::{CAPABILITIES, HOSTNAME};
 use rsc_tests::command::{Output, kill_group, run};
 use rsc_tests::compare::{cases, differences};
 use rsc_tests::root;
-use rsc_tests::subject::{RootPlace, Site, Subject, run_under};
+use rsc_tests::subject::{Site, Subject, run_under};
 
 /// Programs about files run a second time on a tmpfs.
 const ON_TMPFS: [&str; 15] = [
@@ -133,7 +134,9 @@ fn build(root: &Path, only: &[String]) -> Result<Vec<Program>> {
 fn run_program(subject: Subject, site: &Site, program: &Program) -> Result<Output> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     if program.on == "/tmp" {
-        return run_under(subject, site, &[&program.path, "/tmp"]);
+        // In a sentry's context /tmp is the export's own.
+        let at = if matches!(subject, Subject::Remote(..)) { "/dev/shm" } else { "/tmp" };
+        return run_under(subject, site, &[&program.path, at]);
     }
     let dir = format!("/d/{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let host = site.root.join(dir.trim_start_matches('/'));
@@ -199,7 +202,12 @@ impl Exporter {
         let mut export = std::ffi::OsString::from("root=");
         export.push(&site.root);
         let log = fs::File::create(site.work.join("sentry.log"))?;
-        let mut command = Command::new(&binary);
+        // A program in its context has its name and its capabilities.
+        let caps: Vec<_> =
+            CAPABILITIES.iter().map(|c| format!("+{}", c.trim_start_matches("CAP_").to_lowercase())).collect();
+        let mut command = Command::new("unshare");
+        command.args(["--uts", "sh", "-c", "hostname \"$1\"; shift; exec \"$@\"", "sh", HOSTNAME]);
+        command.args(["setpriv", &format!("--bounding-set=-all,{}", caps.join(",")), "--inh-caps=-all"]).arg(&binary);
         command.arg("serve").arg("--unix").arg(&socket).arg("--export").arg(export).stdin(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command
@@ -269,10 +277,7 @@ fn verify(only: &[String]) -> Result<usize> {
     for subject in &subjects {
         let began = Instant::now();
         // A sentry of its own for each subject: what one does to it is no matter of the next.
-        let mut exporter = match subject {
-            Subject::Rsc(_, _, RootPlace::Export) => Some(Exporter::start(&mut site)?),
-            _ => None,
-        };
+        let mut exporter = if subject.needs_export() { Some(Exporter::start(&mut site)?) } else { None };
         let outputs = each(&programs, |p| run_program(*subject, &site, p))?;
         let (mut good, mut equal, mut known) = (0, 0, 0);
         for ((program, reference), got) in programs.iter().zip(&references).zip(&outputs) {

@@ -13,6 +13,7 @@ use std::{
     cell::RefCell,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,7 @@ pub async fn drive(engine: &RefCell<Engine>) -> io::Result<i32> {
     let wakes = watch(children.as_fd().try_clone_to_owned()?)?;
     let listener: OwnedFd = engine.borrow().listener.try_clone()?;
     let listener = watch(listener)?;
+    let deadlines = Rc::clone(&engine.borrow().deadlines);
     let mut listening = true;
     // What came before.
     engine.borrow_mut().on_children();
@@ -65,6 +67,8 @@ pub async fn drive(engine: &RefCell<Engine>) -> io::Result<i32> {
                     engine.borrow_mut().on_notification();
                 }
             }
+            // The next turn looks at it.
+            () = deadlines.notified(), if armed.is_none() => {}
             () = &mut alarm, if armed.is_some() => {
                 armed = None;
                 engine.borrow_mut().on_timer(Instant::now());
@@ -80,8 +84,12 @@ pub async fn listen(engine: &RefCell<Engine>, listener: OwnedFd) -> io::Result<(
         let mut ready = listener.readable().await?;
         let ends = ready.ready().is_read_closed();
         ready.clear_ready();
+        let had_deadline = engine.borrow().deadline().is_some();
         while pending(listener.as_fd()) {
             engine.borrow_mut().on_notification_from(listener.as_fd());
+        }
+        if !had_deadline && engine.borrow().deadline().is_some() {
+            engine.borrow().deadlines.notify_one();
         }
         if ends {
             return Ok(());

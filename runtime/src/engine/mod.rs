@@ -38,6 +38,7 @@ use std::{
     time::{Duration, Instant},
 };
 use task::{State, Task};
+use tokio::sync::Notify;
 
 /// Where frames for the sentry go. Must not call back into the engine.
 pub trait Upstream {
@@ -123,6 +124,8 @@ pub struct Engine {
     exits: HashMap<u64, i32>,
     /// When calls are to be parked, in order.
     parks: VecDeque<(Instant, i32, u64)>,
+    /// Tells whoever drives the engine that there is a deadline where there was none.
+    deadlines: Rc<Notify>,
     /// Numbers for transient descriptors that are free.
     slots: HashSet<u32>,
     /// Mappings that have begun.
@@ -175,6 +178,7 @@ impl Engine {
             calls: HashMap::new(),
             exits: HashMap::new(),
             parks: VecDeque::new(),
+            deadlines: Rc::default(),
             slots: TRANSIENT_FDS.collect(),
             mappings: 0,
             unclean: HashSet::new(),

@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
-use nix::sys::wait::waitpid;
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::{AccessFlags, access};
 use rsc_oci::cgroups::{Beside, Cgroups};
 use rsc_oci::spec::Spec;
 use rsc_oci::{Annotations, Bundle, Loss, ProcessId, RootSource};
@@ -82,11 +81,11 @@ pub(super) fn run(context: &Context, args: RemoteArgs) -> Result<u8, LifecycleEr
         annotations: Annotations::default(),
         ignored: Vec::new(),
     };
-    let jail = jail::spawn(&anchor(&bundle)).map_err(|error| LifecycleError::Supervisor(error.to_string()))?;
-    let anchored = ProcessId::of(jail.pid);
     let failed = || LifecycleError::io("making", "a socket pair");
     let (ours, theirs) = Channel::pair().map_err(failed())?;
     let (command, commands) = Channel::pair().map_err(failed())?;
+    let jail = jail::spawn(&anchor(&bundle)).map_err(|error| LifecycleError::Supervisor(error.to_string()))?;
+    let anchored = ProcessId::of(jail.pid);
     let seat = Seat {
         id: id.clone(),
         bundle,
@@ -111,9 +110,8 @@ pub(super) fn run(context: &Context, args: RemoteArgs) -> Result<u8, LifecycleEr
             program: wish.here(),
         }),
     };
-    let jailed = seat.jail.pid;
-    let supervisor = fork_supervisor(seat)?;
-    let end = Ending { supervisor, jailed, creator: Some(ours) };
+    let supervisor = ProcessId::of(fork_supervisor(seat)?);
+    let end = Ending { supervisor, jailed: anchored, creator: Some(ours) };
     end.ready()?;
     let init = anchored.ok_or_else(|| LifecycleError::Supervisor("the jail has ended".to_owned()))?;
     let conversation = Conversation::over(command);
@@ -148,8 +146,8 @@ pub(super) fn run(context: &Context, args: RemoteArgs) -> Result<u8, LifecycleEr
 
 /// The processes that serve the program. They end when this is dropped.
 struct Ending {
-    supervisor: i32,
-    jailed: i32,
+    supervisor: Option<ProcessId>,
+    jailed: Option<ProcessId>,
     creator: Option<Channel>,
 }
 
@@ -170,15 +168,15 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.creator = None;
-        if let Some(supervisor) = ProcessId::of(self.supervisor)
+        attend::let_children_go();
+        if let Some(supervisor) = self.supervisor
             && !delete::wait(supervisor, FAREWELL)
         {
             tracing::warn!("the supervisor does not end; it is killed");
-            let _ = process::kill(self.supervisor, libc::SIGKILL);
+            let _ = supervisor.kill_hard();
         }
         // A dead tracer takes what it traces along; before it has come so far, the jail is alone.
-        let _ = process::kill(self.jailed, libc::SIGKILL);
-        let _ = waitpid(Pid::from_raw(self.jailed), None);
+        let _ = self.jailed.map(ProcessId::kill_hard);
     }
 }
 

@@ -84,16 +84,24 @@ impl Attendant {
         }
     }
 
-    /// Whether it has ended or stopped.
+    /// Whether it has ended or stopped. Other children are the program's siblings (`CLONE_PARENT`), and what serves it.
     fn look(&mut self) -> Result<Option<WaitStatus>, LifecycleError> {
-        match waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-            Ok(end @ (WaitStatus::Exited(..) | WaitStatus::Signaled(..))) => Ok(Some(end)),
-            Ok(WaitStatus::Stopped(..)) => {
-                self.stop();
-                Ok(None)
+        loop {
+            let status = waitpid(None, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED));
+            let status = match status {
+                Ok(WaitStatus::StillAlive) => return Ok(None),
+                Ok(status) => status,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(LifecycleError::io("waiting for", "the program")(errno)),
+            };
+            if status.pid() != Some(Pid::from_raw(self.pid)) {
+                continue;
             }
-            Ok(_) | Err(Errno::EINTR) => Ok(None),
-            Err(errno) => Err(LifecycleError::io("waiting for", "the program")(errno)),
+            match status {
+                WaitStatus::Exited(..) | WaitStatus::Signaled(..) => return Ok(Some(status)),
+                WaitStatus::Stopped(..) => self.stop(),
+                _ => {}
+            }
         }
     }
 
@@ -143,6 +151,12 @@ impl Attendant {
             relay.drain();
         }
     }
+}
+
+/// From now on no child is waited for: the end of the namespace waits until all that is in it is reaped.
+pub(super) fn let_children_go() {
+    let _ = process::ignore(Signal::SIGCHLD);
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
 }
 
 /// The exit status for this end. A process whose program was killed by a signal ends by that signal.
