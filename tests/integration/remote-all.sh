@@ -25,7 +25,7 @@ listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 refused() {
     local code=$1 text=$2 got=0; shift 2
     "$@" >o 2>e </dev/null || got=$?
-    [ $got = "$code" ] || fail "exit code $got, not $code, of: $*: $(cat e)"; eq "$(grep -c . e)" 1; has "$(cat e)" "$text"; eq "$(cat o)" ''
+    [ $got = "$code" ] || fail "exit code $got, not $code, of: $*: $(cat e)"; [ "$(grep -c . e)" = 1 ] || fail "not one line: $(cat e)"; has "$(cat e)" "$text"; eq "$(cat o)" ''
 }
 
 context() {
@@ -102,7 +102,7 @@ over_tcp() {
     # Of the two exports the token may use one, which need not be named.
     eq "$(ra --token-file token -- sh -c 'hostname; id -u' | tr '\n' ' ')" 'thatside 0 '
     refused 125 'may not use the export "other"' ra --token-file token --export other -- true
-    echo another-token-that-is-wrong >wrong; refused 125 refuses ra --token-file wrong -- true; refused 125 '' ra -- true
+    echo another-token-that-is-wrong >wrong; chmod 600 wrong; refused 125 refuses ra --token-file wrong -- true; refused 125 '' ra -- true
     gcc -static -x c -o here - <<<'int main() { return 9; }'; rc 9 ra --token-file token -- ./here
 }
 refusals() {
@@ -190,8 +190,8 @@ def until(what, text=b""):
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
 until(b"ready>", b"PS1=ready'>'\n")
 until(rb"33 77\r\n/dev/pts/0\r\n", b"stty size; tty\n")
-until(rb"on thatside", b"echo on $(hostname); sleep 100\n"); time.sleep(.5)
-until(rb"Stopped", b"\x1a"); until(rb"sleep 100\r\n", b"fg\n"); time.sleep(.5); until(rb"ready>", b"\x03")
+until(rb"on thatside\r\n", b"echo on $(hostname); cat\n"); until(rb"one\r\none\r\n", b"one\n")
+until(rb"Stopped", b"\x1a"); until(rb"(?s)fg\r\n.*?cat\r\n", b"fg\n"); until(rb"two\r\ntwo\r\n", b"two\n"); until(rb"ready>", b"\x03")
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 88, 0, 0))
 until(rb"130 is 44 88", b"echo $? is $(stty size)\n")
 os.write(fd, b"exit 6\n")
@@ -210,6 +210,8 @@ static_server() {
     mkdir bin; cp "$static" bin/sentry; mkdir empty
     # With nothing else in sight: no libraries, no gofer.
     SENTRY=$PWD/bin/sentry; at --export "bb=$PWD/rootfs"
+    local kib; kib=$(for p in $(pgrep -P $SERVER) $SERVER; do cat /proc/$p/smaps_rollup; done | awk '/^Pss:/ { s += $2 } END { print s }')
+    [ "$kib" -lt 10240 ] || fail "$kib KiB at rest"
     eq "$(ra -- sh -c 'hostname; echo x >/f; cat /f' | tr '\n' ' ')" 'thatside x '; eq "$(cat rootfs/f)" x
     for p in $(pgrep -P $SERVER) $SERVER; do ! grep -q '\.so' /proc/$p/maps || fail "libraries in $p"; done
 }
