@@ -193,6 +193,7 @@ until(rb"33 77\r\n/dev/pts/0\r\n", b"stty size; tty\n")
 until(rb"on thatside\r\n", b"echo on $(hostname); cat\n"); until(rb"one\r\none\r\n", b"one\n")
 until(rb"Stopped", b"\x1a"); until(rb"(?s)fg\r\n.*?cat\r\n", b"fg\n"); until(rb"two\r\ntwo\r\n", b"two\n"); until(rb"ready>", b"\x03")
 fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 44, 88, 0, 0))
+until(rb"ready>") # it has seen the new size
 until(rb"130 is 44 88", b"echo $? is $(stty size)\n")
 os.write(fd, b"exit 6\n")
 try:

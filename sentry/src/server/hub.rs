@@ -312,7 +312,7 @@ fn check_exports(sandbox: &Sandbox, peer: &Peer) -> Result<(), Status> {
     });
     for name in root.chain(mounts) {
         // In the sentry's context no name means the only one that it may use.
-        if !peer.may_use(name) && !(sandbox.in_context && name.is_empty()) {
+        if !(peer.may_use(name) || sandbox.in_context && name.is_empty()) {
             return Err(Status::permission_denied(format!("{peer} may not use the export {:?}", bounded(name))));
         }
     }
