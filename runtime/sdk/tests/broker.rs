@@ -174,3 +174,21 @@ fn a_broker_that_goes_or_talks_nonsense_is_an_error_of_one_call() {
     server.create_dir("/d").unwrap();
     broker.join().unwrap();
 }
+
+#[test]
+fn a_number_is_free_after_close_even_if_the_broker_is_gone() {
+    let serve = |mut stream: UnixStream| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        call(&mut stream).unwrap();
+        let bytes = framed(&done(BrokerDone { descriptor: true, cloexec: true, ..BrokerDone::default() }));
+        let fds = [theirs.as_fd().as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(&bytes)], &rights, MsgFlags::empty(), None).unwrap();
+        drop((stream, theirs));
+        assert_eq!((&ours).read(&mut [0]).unwrap(), 0);
+    };
+    let (_folder, config, broker) = fake(serve, 1);
+    let file = config.connect().unwrap().open("/f").unwrap();
+    assert_eq!(file.close().err().map(|error| error.raw_os_error()), Some(Some(libc::EIO)));
+    broker.join().unwrap();
+}

@@ -34,7 +34,13 @@ pub fn ask(terms: &'static Terms, number: u32, args: [u64; 6]) -> i64 {
         signals::restore(mask);
         let result = match result {
             Ok(result) => result,
-            Err(_) => return EIO,
+            Err(_) => {
+                // Whatever close(2) comes to, the number is free.
+                if number == nr::CLOSE {
+                    raw::program(number, &args);
+                }
+                return EIO;
+            }
         };
         // A handler has run, unless none was due.
         return match (result, handler) {
@@ -168,10 +174,13 @@ fn here(link: &mut Link, number: u32, args: &[u64; 6], answer: BrokerHere, mask:
         return Ok(result);
     }
     let result = raw::program(number, &changed);
-    link.tell(to_broker::What::Ran(BrokerRan { result }))?;
-    match link.answer(mask, &mut |_, _| Ok(()))?.0.what {
-        Some(broker_answer::What::Done(done)) => Ok(done.result),
-        _ => Err(Broken::Lost),
+    let told = link.tell(to_broker::What::Ran(BrokerRan { result }));
+    match told.and_then(|()| link.answer(mask, &mut |_, _| Ok(()))) {
+        Ok((BrokerAnswer { what: Some(broker_answer::What::Done(done)) }, _)) => Ok(done.result),
+        // It is closed, and not to be closed again.
+        _ if number == nr::CLOSE => Ok(EIO),
+        Err(broken) => Err(broken),
+        Ok(_) => Err(Broken::Lost),
     }
 }
 
