@@ -297,7 +297,7 @@ pub struct RemoteArgs {
     /// Tree of the server whose files the program sees [default: the only one that the caller may use]
     #[arg(long, value_name = "NAME")]
     pub export: Option<String>,
-    /// Working directory there [default: /]
+    /// Working directory there [default: / with --all, else the one here counts]
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<String>,
     /// User there, and group [default: root at a sentry of root's, else its own]
