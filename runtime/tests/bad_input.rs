@@ -61,7 +61,7 @@ fn command_line() {
     scene.fails(&[], 1, "no command");
     scene.fails(&["--platform", "kvm", "list"], 1, "kvm");
     scene.fails(&["--systemd-cgroup", "list"], 1, "systemd cgroup flag passed");
-    scene.fails(&["create", "--preserve-fds", "1", "c"], 1, "preserve-fds");
+    scene.fails(&["create", "--preserve-fds", "many", "c"], 1, "preserve-fds");
 }
 
 #[test]
