@@ -60,9 +60,10 @@ while True:
 }
 attach() {
     local_sentry; mkdir srv/there; echo text >srv/there/f1; target; attached
-    grep -q "TracerPid:.$ATTACH" /proc/$TARGET/status; rt detach $TARGET; wait $ATTACH
+    # Refused while the file is open, which it is for moments.
+    grep -q "TracerPid:.$ATTACH" /proc/$TARGET/status; soon rt detach $TARGET; wait $ATTACH
     : >t; soon grep -q 'No such file' t; grep -q 'TracerPid:.0' /proc/$TARGET/status; ! grep -q text t
-    attached; kill -INT $ATTACH; wait $ATTACH; : >t; soon grep -q 'No such file' t; kill $TARGET
+    attached; interrupted() { kill -INT $ATTACH 2>/dev/null; sleep .2; gone $ATTACH; }; soon interrupted; wait $ATTACH; : >t; soon grep -q 'No such file' t; kill $TARGET
 }
 detach_is_refused() {
     local_sentry; mkdir srv/there; echo text >srv/there/f1; target hold; attached; sleep .3
