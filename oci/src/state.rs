@@ -361,6 +361,9 @@ impl std::ops::Deref for Locked {
     }
 }
 
+/// How often a folder's removal is tried again.
+const REMOVALS: usize = 100;
+
 impl Locked {
     /// Writes state.json, whole or not at all.
     pub fn save(&self, record: &Record) -> Result<(), StateError> {
@@ -378,7 +381,15 @@ impl Locked {
                 fs::remove_file(item.path()).map_err(io("removing", &item.path()))?;
             }
         }
-        match fs::remove_dir_all(dir) {
+        // Somebody who is just about to wait for the lock makes its file anew in between.
+        let mut removed = fs::remove_dir_all(dir);
+        for _ in 0..REMOVALS {
+            if !removed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::DirectoryNotEmpty) {
+                break;
+            }
+            removed = fs::remove_dir_all(dir);
+        }
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io("removing", dir)(error)),
             _ => Ok(()),
         }
